@@ -1,0 +1,180 @@
+//! JSON numbers in one pass: digits gathered as they are scanned, floats correctly rounded.
+//!
+//! Floats with at most 2^53 as digits and a power of ten within ±22 take one exact multiplication or division (W. D. Clinger, "How to Read Floating
+//! Point Numbers Accurately", PLDI 1990); all others go through `str::parse`.
+
+/// A number as scanned.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Number {
+    negative: bool,
+    /// All digits as an integer; only exact if `digits` ≤ 19.
+    mantissa: u64,
+    /// Digits gathered, leading zeros included.
+    digits: usize,
+    /// Power of ten.
+    exponent: i32,
+    /// Whether there is neither fraction nor exponent.
+    whole: bool,
+    /// First byte.
+    pub start: usize,
+    /// Byte behind the last.
+    pub end: usize,
+}
+
+const POWERS: [f64; 23] =
+    [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22];
+const POWERS_32: [f32; 11] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10];
+
+/// The value of the digit at `at`, or more than 9.
+#[inline(always)]
+fn digit(data: &[u8], at: usize) -> u8 {
+    data.get(at).map_or(255, |byte| byte.wrapping_sub(b'0'))
+}
+
+/// Scans the number that begins at `start`; `None` if JSON's grammar has none there.
+#[inline]
+pub(super) fn scan(data: &[u8], start: usize) -> Option<Number> {
+    let negative = data.get(start) == Some(&b'-');
+    let first = start + usize::from(negative);
+    let mut at = first;
+    let mut mantissa = 0u64;
+    loop {
+        let value = digit(data, at);
+        if value > 9 {
+            break;
+        }
+        mantissa = mantissa.wrapping_mul(10).wrapping_add(u64::from(value));
+        at += 1;
+    }
+    let mut digits = at - first;
+    if digits == 0 || (digits > 1 && data.get(first) == Some(&b'0')) {
+        return None;
+    }
+    let (mut exponent, mut whole) = (0i32, true);
+    if data.get(at) == Some(&b'.') {
+        whole = false;
+        at += 1;
+        let fraction = at;
+        loop {
+            let value = digit(data, at);
+            if value > 9 {
+                break;
+            }
+            mantissa = mantissa.wrapping_mul(10).wrapping_add(u64::from(value));
+            at += 1;
+        }
+        if at == fraction {
+            return None;
+        }
+        digits += at - fraction;
+        exponent = -(i32::try_from(at - fraction).ok()?);
+    }
+    if matches!(data.get(at), Some(b'e' | b'E')) {
+        whole = false;
+        at += 1;
+        let minus = data.get(at) == Some(&b'-');
+        at += usize::from(matches!(data.get(at), Some(b'-' | b'+')));
+        let first = at;
+        let mut power = 0i32;
+        loop {
+            let value = digit(data, at);
+            if value > 9 {
+                break;
+            }
+            power = (power * 10 + i32::from(value)).min(99_999_999);
+            at += 1;
+        }
+        if at == first {
+            return None;
+        }
+        exponent = exponent.saturating_add(if minus { -power } else { power });
+    }
+    Some(Number { negative, mantissa, digits, exponent, whole, start, end: at })
+}
+
+impl Number {
+    /// The integer it is; `None` if it is not written as one or does not fit.
+    #[inline]
+    pub fn integer(&self) -> Option<i64> {
+        if !self.whole || self.digits > 19 {
+            return None;
+        }
+        if self.negative { 0i64.checked_sub_unsigned(self.mantissa) } else { i64::try_from(self.mantissa).ok() }
+    }
+
+    /// The nearest float64; `None` beyond its range.
+    #[inline]
+    pub fn float64(&self, data: &[u8]) -> Option<f64> {
+        if self.digits <= 19 && self.mantissa <= 1 << 53 && (-22..=22).contains(&self.exponent) {
+            let value = self.mantissa as f64;
+            let power = POWERS[self.exponent.unsigned_abs() as usize];
+            let value = if self.exponent < 0 { value / power } else { value * power };
+            return Some(if self.negative { -value } else { value });
+        }
+        super::super::float64(data.get(self.start..self.end)?).ok()
+    }
+
+    /// The nearest float32; `None` beyond its range.
+    #[inline]
+    pub fn float32(&self, data: &[u8]) -> Option<f32> {
+        if self.digits <= 19 && self.mantissa <= 1 << 24 && (-10..=10).contains(&self.exponent) {
+            let value = self.mantissa as f32;
+            let power = POWERS_32[self.exponent.unsigned_abs() as usize];
+            let value = if self.exponent < 0 { value / power } else { value * power };
+            return Some(if self.negative { -value } else { value });
+        }
+        super::super::float32(data.get(self.start..self.end)?).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand_chacha::ChaCha8Rng;
+    use rand_chacha::rand_core::{RngCore, SeedableRng};
+
+    use super::*;
+
+    #[test]
+    fn floats_equal_std_for_every_shape_of_number() {
+        let mut random = ChaCha8Rng::from_seed([3; 32]);
+        let mut texts: Vec<String> =
+            ["0", "-0", "0.0", "-0.0", "1e22", "1e23", "9007199254740993", "9007199254740992", "1e-323", "2.2250738585072011e-308"]
+                .map(String::from)
+                .to_vec();
+        texts.extend(
+            ["1.7976931348623157e308", "0.1", "123456789012345678901234567890", "8.5e-2", "16777217", "3.4028235e38", "1e-46"]
+                .map(String::from),
+        );
+        for _ in 0..20_000 {
+            let whole = random.next_u64() >> (random.next_u32() % 64);
+            let mut text = format!("{}{whole}", if random.next_u32() % 2 == 0 { "-" } else { "" });
+            if random.next_u32() % 3 > 0 {
+                text.push_str(&format!(
+                    ".{:0width$}",
+                    random.next_u64() >> (random.next_u32() % 64),
+                    width = (random.next_u32() % 24) as usize
+                ));
+            }
+            if random.next_u32() % 4 == 0 {
+                text.push_str(&format!("e{}", (random.next_u32() % 700) as i32 - 350));
+            }
+            texts.push(text);
+        }
+        for text in texts {
+            let number = scan(text.as_bytes(), 0).unwrap();
+            assert_eq!(number.end, text.len(), "{text}");
+            let expected: f64 = text.parse().unwrap();
+            assert_eq!(number.float64(text.as_bytes()).map(f64::to_bits), expected.is_finite().then_some(expected.to_bits()), "{text}");
+            let expected: f32 = text.parse().unwrap();
+            assert_eq!(number.float32(text.as_bytes()).map(f32::to_bits), expected.is_finite().then_some(expected.to_bits()), "{text}");
+            assert_eq!(number.integer(), text.parse::<i64>().ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_grammar_is_that_of_json() {
+        for text in ["", "-", "+1", ".5", "1.", "01", "-01", "1e", "1e+", "NaN", "Infinity", "0x10"] {
+            assert!(scan(text.as_bytes(), 0).is_none_or(|number| number.end < text.len()), "{text}");
+        }
+    }
+}

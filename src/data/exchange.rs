@@ -1,0 +1,83 @@
+//! What crosses workers: values with an address, and Arrow columns that are re-encoded only between processes.
+
+use std::io::Cursor;
+
+use arrow::array::RecordBatch;
+use arrow::ipc::reader::StreamReader;
+use arrow::ipc::writer::StreamWriter;
+use serde::de::{Error as _, Visitor};
+use serde::ser::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::ids::WorkerIndex;
+
+/// A value on its way to one worker. Progress counts addressed values, not rows.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Addressed<T> {
+    /// The worker that is to have it.
+    pub to: WorkerIndex,
+    /// The value.
+    pub body: T,
+}
+
+/// A record batch as a message: shared by reference within a process, Arrow IPC between processes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Columns(pub RecordBatch);
+
+impl Serialize for Columns {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut bytes = Vec::new();
+        let mut writer = StreamWriter::try_new(&mut bytes, self.0.schema_ref()).map_err(S::Error::custom)?;
+        writer.write(&self.0).and_then(|()| writer.finish()).map_err(S::Error::custom)?;
+        drop(writer);
+        serializer.serialize_bytes(&bytes)
+    }
+}
+
+struct ColumnsVisitor;
+
+impl Visitor<'_> for ColumnsVisitor {
+    type Value = Columns;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.write_str("an Arrow IPC stream with one batch")
+    }
+
+    fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<Columns, E> {
+        let mut reader = StreamReader::try_new(Cursor::new(bytes), None).map_err(E::custom)?;
+        match reader.next() {
+            Some(Ok(batch)) => Ok(Columns(batch)),
+            Some(Err(error)) => Err(E::custom(error)),
+            None => Err(E::custom("an Arrow IPC stream without a batch")),
+        }
+    }
+
+    fn visit_byte_buf<E: serde::de::Error>(self, bytes: Vec<u8>) -> Result<Columns, E> {
+        self.visit_bytes(&bytes)
+    }
+}
+
+impl<'de> Deserialize<'de> for Columns {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_bytes(ColumnsVisitor).map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{ArrayRef, Int64Array};
+    use std::sync::Arc;
+
+    #[test]
+    fn columns_survive_json_and_keep_zero_rows() {
+        let column: ArrayRef = Arc::new(Int64Array::from(vec![Some(1), None]));
+        let batch = RecordBatch::try_from_iter([("x", column)]).unwrap();
+        for batch in [batch.clone(), batch.slice(0, 0), batch.slice(1, 1)] {
+            let bytes = serde_json::to_vec(&Columns(batch.clone())).unwrap();
+            let list: Vec<u8> = serde_json::from_slice(&bytes).unwrap();
+            let back = ColumnsVisitor.visit_bytes::<serde_json::Error>(&list).unwrap();
+            assert_eq!(back.0, batch);
+        }
+    }
+}

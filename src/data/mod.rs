@@ -1,0 +1,15 @@
+//! What flows: typed columns, keys, feature rows and the records that cannot be used.
+
+mod batch;
+mod exchange;
+mod feature_rows;
+mod key;
+mod quarantine;
+mod schema;
+
+pub use batch::{EventBatch, OFFSET_COLUMN, PARTITION_COLUMN, TIME_COLUMN};
+pub use exchange::{Addressed, Columns};
+pub use feature_rows::{Cell, CellType, FeatureRows};
+pub use key::{KeyColumn, hash_key};
+pub use quarantine::{Reason, Rejected};
+pub use schema::{DeclaredColumn, DeclaredSchema, LogicalType, TimestampUnit, timestamp_type};

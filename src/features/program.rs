@@ -1,0 +1,255 @@
+//! A view, compiled: the layout of a record and of a key, and what happens when a record arrives or a row is asked for.
+
+use std::sync::Arc;
+
+use super::argument::Updates;
+use super::part::{Bounds, Builder, Emit, Heap, HeapMaker, KeyMut, Part, Phase, bucket};
+use super::ring::Ring;
+use super::{ViewSpec, registry};
+use crate::config::declaration::Window;
+use crate::data::{CellType, FeatureRows};
+use crate::time::Micros;
+
+/// Fixed word: greatest event time of the key.
+const LAST: usize = 0;
+/// First of the fixed words that remember where each window began.
+const HINTS: usize = 1;
+
+/// A compiled view. Immutable, shared by all keys.
+#[derive(Debug)]
+pub struct Program {
+    spec: Arc<ViewSpec>,
+    parts: Vec<Box<dyn Part>>,
+    /// Those that want to know what leaves the ring.
+    settling: Vec<usize>,
+    stride: usize,
+    flags: Option<usize>,
+    fixed: Vec<u64>,
+    heaps: Vec<HeapMaker>,
+    /// Records at or before watermark − span leave the ring.
+    span: Micros,
+    sliding: bool,
+    /// Whether some feature is computed before the record is inserted.
+    early: bool,
+}
+
+/// Buffers that every update and probe needs; one per caller, so that none allocates.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    bounds: Bounds,
+    texts: Vec<(usize, Box<str>)>,
+}
+
+/// Bounds on the state of a view, for `plan` (S8.6). Sketches, sets and strings come on top as they fill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StateBounds {
+    /// Bytes of a key without records, its key bytes aside.
+    pub bytes_per_key: usize,
+    /// Bytes of one retained record; memory for up to twice as many may be reserved.
+    pub bytes_per_record: usize,
+    /// Longest sliding window: a key retains its records of this span behind the watermark, and those after it.
+    pub span: Micros,
+}
+
+/// See `StateBounds`.
+pub fn state_bounds(spec: &ViewSpec) -> StateBounds {
+    let program = Program::new(Arc::new(spec.clone()));
+    let heaps: usize = program.heaps.iter().map(|maker| 32 + maker.make().bytes()).sum();
+    let span = if program.sliding { program.span } else { 0 };
+    StateBounds { bytes_per_key: program.fixed.len() * 8 + 112 + heaps, bytes_per_record: program.stride * 8, span }
+}
+
+impl Program {
+    /// Compiles a view.
+    pub fn new(spec: Arc<ViewSpec>) -> Self {
+        let flagged = spec.filters > 0 || spec.arguments.iter().any(|kind| *kind != CellType::Float64);
+        let flags = flagged.then_some(1 + spec.arguments.len());
+        let words = 1 + spec.arguments.len() + if flagged { (spec.arguments.len() + spec.filters).div_ceil(64) } else { 0 };
+        let mut builder =
+            Builder { spec: &spec, row_words: words, fixed: vec![i64::MIN as u64], heaps: Vec::new(), flags: flags.unwrap_or(0) };
+        builder.fixed(&vec![0; spec.windows.len()]);
+        let parts = registry::build(&mut builder, &spec);
+        let settling = (0..parts.len()).filter(|part| parts[*part].settles()).collect();
+        let Builder { row_words: stride, fixed, heaps, .. } = builder;
+        let lengths = spec.windows.iter().filter_map(|window| if let Window::Sliding(length) = window { Some(*length) } else { None });
+        let longest = lengths.max();
+        let early = spec.features.iter().any(|feature| !feature.include_current || feature.function.is_prior());
+        Self { parts, settling, stride, flags, fixed, heaps, span: longest.unwrap_or(1).max(1), sliding: longest.is_some(), early, spec }
+    }
+
+    /// The view.
+    pub fn spec(&self) -> &Arc<ViewSpec> {
+        &self.spec
+    }
+
+    /// Words of a record.
+    pub fn stride(&self) -> usize {
+        self.stride
+    }
+
+    /// The fixed words of a new key.
+    pub fn fixed(&self) -> &[u64] {
+        &self.fixed
+    }
+
+    /// The variable parts of a new key.
+    pub fn heaps(&self) -> Box<[Box<dyn Heap>]> {
+        self.heaps.iter().map(HeapMaker::make).collect()
+    }
+
+    /// Greatest event time of a key with these fixed words; `i64::MIN` for a new one.
+    #[inline]
+    pub fn last_time(&self, fixed: &[u64]) -> i64 {
+        fixed[LAST] as i64
+    }
+
+    /// How long after its last record a key still matters; `None`: for ever (lifetime windows, functions with their own horizon).
+    pub fn horizon(&self) -> Option<Micros> {
+        let mut longest = 1;
+        for feature in &self.spec.features {
+            longest = longest.max(match self.spec.windows.get(feature.window?)? {
+                Window::Sliding(length) => *length,
+                Window::Tumbling { size, .. } => *size,
+                Window::Lifetime => return None,
+            });
+        }
+        Some(longest)
+    }
+
+    /// The feature row of a key without records (S6.2).
+    pub fn empty_row(&self) -> FeatureRows {
+        let mut rows = FeatureRows::nulls(1, self.spec.features.len());
+        let (mut ring, mut fixed, mut heap) = (Ring::new(self.stride), self.fixed.clone(), self.heaps());
+        let mut key = KeyMut { ring: &mut ring, fixed: &mut fixed, heap: &mut heap };
+        self.probe(&mut key, 0, &mut Scratch::default(), &mut rows, 0);
+        rows
+    }
+
+    /// The record `row` of `updates` becomes part of the key. If `out` is given, its feature row as of itself is written there (S7.3). `watermark`
+    /// is not later than any record or probe still to come. Returns how many records were dropped for `max_records_per_key` (S8.6).
+    pub fn update(
+        &self,
+        key: &mut KeyMut<'_>,
+        updates: &Updates,
+        row: usize,
+        watermark: i64,
+        scratch: &mut Scratch,
+        mut out: Option<(&mut FeatureRows, usize)>,
+    ) -> u64 {
+        let t = updates.times[row];
+        self.settle(key, watermark);
+        let last = key.fixed[LAST] as i64;
+        let mut at = if t >= last { key.ring.end() } else { key.ring.after(t, key.ring.end()) };
+        if let Some((rows, target)) = &mut out {
+            let hi = if t > last { at } else { key.ring.after(t.saturating_sub(1), at) };
+            self.bound(key, t, [hi, at, at], &mut scratch.bounds);
+            if self.early {
+                self.emit(false, key, scratch, rows, *target);
+            }
+        }
+        key.ring.insert(at);
+        self.write(key.ring.row_mut(at), t, updates, row);
+        key.fixed[LAST] = t.max(last) as u64;
+        for part in &self.parts {
+            part.inserted(key, at, updates, row);
+        }
+        let mut dropped = 0;
+        if let Some(limit) = self.spec.max_records_per_key {
+            while key.ring.len() as u64 > limit.max(1) {
+                let outside = key.ring.time(key.ring.base()) <= t.max(last).saturating_sub(self.span);
+                dropped += u64::from(self.sliding && !outside);
+                self.settle_one(key);
+            }
+            at = at.max(key.ring.base().saturating_sub(1));
+        }
+        if let Some((rows, target)) = out {
+            scratch.bounds.hi[Phase::With as usize] = at + 1;
+            scratch.bounds.lo.iter_mut().for_each(|lo| *lo = (*lo).max(key.ring.base()));
+            self.emit(true, key, scratch, rows, target);
+        }
+        dropped
+    }
+
+    /// Writes the feature row of the key as of time `t`. Changes nothing but where searches begin.
+    pub fn probe(&self, key: &mut KeyMut<'_>, t: i64, scratch: &mut Scratch, out: &mut FeatureRows, row: usize) {
+        let (end, last) = (key.ring.end(), key.fixed[LAST] as i64);
+        let with = if t >= last { end } else { key.ring.after(t, end) };
+        let before = if t > last { end } else { key.ring.after(t.saturating_sub(1), with) };
+        self.bound(key, t, [before, with, with], &mut scratch.bounds);
+        if self.early {
+            self.emit(false, key, scratch, out, row);
+        }
+        self.emit(true, key, scratch, out, row);
+    }
+
+    /// What has left every window for good is folded into the carries (S7.5).
+    #[inline]
+    fn settle(&self, key: &mut KeyMut<'_>, watermark: i64) {
+        let bound = watermark.saturating_sub(self.span);
+        while !key.ring.is_empty() && key.ring.time(key.ring.base()) <= bound {
+            self.settle_one(key);
+        }
+    }
+
+    fn settle_one(&self, key: &mut KeyMut<'_>) {
+        for part in &self.settling {
+            self.parts[*part].settle(key);
+        }
+        key.ring.pop_front();
+    }
+
+    #[inline]
+    fn write(&self, words: &mut [u64], t: i64, updates: &Updates, row: usize) {
+        words[0] = t as u64;
+        if let Some(flags) = self.flags {
+            let width = self.spec.arguments.len();
+            words[flags..flags + (width + self.spec.filters).div_ceil(64)].fill(0);
+            for (bit, argument) in updates.arguments.iter().enumerate() {
+                let (word, valid) = argument.word(row);
+                words[1 + bit] = word;
+                words[flags + bit / 64] |= u64::from(valid) << (bit % 64);
+            }
+            for (nth, filter) in updates.filters.iter().enumerate() {
+                let bit = width + nth;
+                words[flags + bit / 64] |= u64::from(filter.value(row)) << (bit % 64);
+            }
+        } else {
+            for (word, argument) in words[1..].iter_mut().zip(&updates.arguments) {
+                *word = argument.word(row).0;
+            }
+        }
+    }
+
+    #[inline]
+    fn bound(&self, key: &mut KeyMut<'_>, t: i64, hi: [u64; 3], bounds: &mut Bounds) {
+        bounds.t = t;
+        bounds.hi = hi;
+        bounds.lo.resize(self.spec.windows.len(), 0);
+        bounds.bucket.resize(self.spec.windows.len(), 0);
+        for (nth, window) in self.spec.windows.iter().enumerate() {
+            let hint = key.fixed[HINTS + nth];
+            let lo = match window {
+                Window::Sliding(length) => key.ring.after(t.saturating_sub(*length), hint),
+                Window::Tumbling { .. } => {
+                    bounds.bucket[nth] = bucket(window, t);
+                    key.ring.after(bounds.bucket[nth].saturating_sub(1), hint)
+                }
+                Window::Lifetime => key.ring.base(),
+            };
+            key.fixed[HINTS + nth] = lo;
+            bounds.lo[nth] = lo;
+        }
+    }
+
+    #[inline]
+    fn emit(&self, after: bool, key: &mut KeyMut<'_>, scratch: &mut Scratch, rows: &mut FeatureRows, row: usize) {
+        let (cells, valid) = rows.row_mut(row);
+        let mut out = Emit::new(cells, valid, &mut scratch.texts);
+        for part in &self.parts {
+            part.emit(after, key, &scratch.bounds, &mut out);
+        }
+        for (column, text) in scratch.texts.drain(..) {
+            rows.set_text(row, column, &text);
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! The command line; no logic.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use tidemill::error::{Error, Exit, Result};
+use tidemill::plan;
+use tidemill::runtime::{self, Cluster, Outcome, RunOptions};
+use tidemill::telemetry::{self, LogFormat};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Streaming features, online learning and predictions from one TOML file: exactly once and reproducible.
+#[derive(Parser)]
+#[command(name = "tidemill", version, after_help = "Exit codes: 0 done · 2 usage · 65 data or state unusable · 69 dependency unreachable · 70 bug · 71 limit · 74 I/O · 75 start again · 76 fenced · 77 refused credentials · 78 pipeline file wrong")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Check a pipeline file and print everything that is wrong with it.
+    #[command(after_help = "Example:\n  tidemill check pipelines/flights.toml\n  KAFKA_BROKERS=broker:9092 tidemill check pipelines/flights-kafka.toml")]
+    Check {
+        /// The pipeline file.
+        file: PathBuf,
+    },
+    /// Print the plan: order, schemas, features, bounds on state, outputs.
+    #[command(after_help = "Example:\n  tidemill plan pipelines/flights.toml\n  tidemill plan --dot pipelines/flights.toml | dot -Tsvg > plan.svg")]
+    Plan {
+        /// The pipeline file.
+        file: PathBuf,
+        /// As JSON.
+        #[arg(long, conflicts_with = "dot")]
+        json: bool,
+        /// As a Graphviz graph.
+        #[arg(long)]
+        dot: bool,
+    },
+    /// Run a pipeline to its end, or until Ctrl-C; a stopped run goes on where it was committed.
+    #[command(after_help = "Examples:\n  tidemill run pipelines/flights.toml\n  tidemill run pipelines/flights.toml -w 2 --fresh\n  tidemill run FILE -w 2 -n 2 -p 0 --hosts 10.0.0.1:2101,10.0.0.2:2101   (and -p 1 on the other machine)")]
+    Run(RunArgs),
+    /// Run the [[tests]] of a pipeline file.
+    #[command(after_help = "Example:\n  tidemill test pipelines/flights.toml\n  tidemill test pipelines/flights.toml --only late")]
+    Test {
+        /// The pipeline file.
+        file: PathBuf,
+        /// Only tests whose name contains this.
+        #[arg(long)]
+        only: Option<String>,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Recompute one prediction from what was committed: inputs, contributions, parameters used.
+    #[command(after_help = "Example:\n  tidemill explain pipelines/flights.toml 1234567")]
+    Explain {
+        /// The pipeline file.
+        file: PathBuf,
+        /// Value of the record's `key` column.
+        key: String,
+        /// Which model; the first one in byte order of names unless given.
+        #[arg(long)]
+        model: Option<String>,
+        /// State directory of the run.
+        #[arg(long, env = "TIDEMILL_STATE_DIR")]
+        state_dir: Option<PathBuf>,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the progress records that a pipeline has committed, one JSON object a line, for `run --bindings`.
+    #[command(after_help = "Example:\n  tidemill bindings pipelines/flights.toml > bindings.ndjson\n  tidemill run pipelines/flights.toml --state-dir elsewhere --bindings bindings.ndjson")]
+    Bindings {
+        /// The pipeline file.
+        file: PathBuf,
+        /// State directory of the run.
+        #[arg(long, env = "TIDEMILL_STATE_DIR")]
+        state_dir: Option<PathBuf>,
+    },
+}
+
+#[derive(Args)]
+struct RunArgs {
+    /// The pipeline file.
+    file: PathBuf,
+    /// Worker threads of each process; default: the number of CPUs, at most 8.
+    #[arg(short, long, env = "TIDEMILL_WORKERS")]
+    workers: Option<usize>,
+    /// Number of processes of the cluster.
+    #[arg(short = 'n', long, default_value_t = 1, env = "TIDEMILL_PROCESSES")]
+    processes: usize,
+    /// Which of them this is, from 0.
+    #[arg(short = 'p', long, default_value_t = 0, env = "TIDEMILL_PROCESS")]
+    process: usize,
+    /// Addresses of all processes, host:port, separated by commas; default: localhost:2101 and the ports after it.
+    #[arg(long, value_delimiter = ',', env = "TIDEMILL_HOSTS")]
+    hosts: Vec<String>,
+    /// Where progress, models and summaries are kept; default: .tidemill/<pipeline>.
+    #[arg(long, env = "TIDEMILL_STATE_DIR")]
+    state_dir: Option<PathBuf>,
+    /// Start over and replace the outputs.
+    #[arg(long)]
+    fresh: bool,
+    /// Cut epochs exactly as this export of `tidemill bindings` says, and end after them.
+    #[arg(long)]
+    bindings: Option<PathBuf>,
+    /// No progress while running.
+    #[arg(short, long)]
+    quiet: bool,
+    /// Summary as JSON.
+    #[arg(long)]
+    json: bool,
+    /// Log lines as JSON; the default where standard error is no terminal.
+    #[arg(long, env = "TIDEMILL_LOG_FORMAT", value_parser = ["text", "json"])]
+    log_format: Option<String>,
+    /// Serialise between threads as between processes (for tests).
+    #[arg(long, hide = true)]
+    serialized: bool,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    runtime::install_panic_hook();
+    match dispatch(cli.command) {
+        Ok(exit) => ExitCode::from(exit as u8),
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::from(error.exit as u8)
+        }
+    }
+}
+
+fn dispatch(command: Command) -> Result<Exit> {
+    match command {
+        Command::Check { file } => check(&file),
+        Command::Plan { file, json, dot } => {
+            let plan = runtime::load(&file)?;
+            print!("{}", if json { format!("{:#}\n", plan::json(&plan)) } else if dot { plan::dot(&plan) } else { plan::explain(&plan) });
+            Ok(Exit::Done)
+        }
+        Command::Run(args) => run(args),
+        Command::Test { file, only, json } => test(&file, only.as_deref(), json),
+        Command::Explain { file, key, model, state_dir, json } => {
+            let plan = runtime::load(&file)?;
+            for explained in runtime::explain(&plan, &reading(state_dir), &key, model.as_deref())? {
+                print!("{}", if json { explained.json() } else { explained.text() });
+            }
+            Ok(Exit::Done)
+        }
+        Command::Bindings { file, state_dir } => {
+            let plan = runtime::load(&file)?;
+            print!("{}", runtime::bindings_text(&plan, &reading(state_dir))?);
+            Ok(Exit::Done)
+        }
+    }
+}
+
+fn check(file: &std::path::Path) -> Result<Exit> {
+    let checked = runtime::check(file)?;
+    eprint!("{}", checked.report);
+    match &checked.plan {
+        Some(plan) => {
+            println!("{} is a valid pipeline: {}", file.display(), plan::headline(plan));
+            Ok(Exit::Done)
+        }
+        None => {
+            eprintln!("{}", checked.headline);
+            Ok(Exit::Config)
+        }
+    }
+}
+
+fn run(args: RunArgs) -> Result<Exit> {
+    let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let json = args.log_format.as_deref().map_or(!terminal, |format| format == "json");
+    telemetry::init(if json { LogFormat::Json } else { LogFormat::Text });
+    let plan = runtime::load(&args.file)?;
+    let workers = args.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |cpus| cpus.get().min(8)));
+    let cluster = Cluster::new(workers, args.processes, args.process, args.hosts, args.serialized)?;
+    let options = RunOptions { cluster, state_dir: args.state_dir, fresh: args.fresh, bindings: args.bindings, quiet: args.quiet, signals: true };
+    let file = args.file.display().to_string();
+    let show = |summary: &runtime::Summary| if args.json { summary.json() } else { summary.text(&file) };
+    match runtime::run(plan, &options)? {
+        Outcome::Finished(summary) => print!("{}", show(&summary)),
+        Outcome::Stopped(summary) => {
+            print!("{}", show(&summary));
+            eprintln!("stopped; run the same command again to go on");
+        }
+        Outcome::AlreadyFinished(summary) => {
+            print!("{}", show(&summary));
+            eprintln!("this run had finished already; add --fresh to start over and replace its outputs");
+        }
+        Outcome::Followed => {}
+    }
+    Ok(Exit::Done)
+}
+
+fn test(file: &std::path::Path, only: Option<&str>, json: bool) -> Result<Exit> {
+    let plan = runtime::load(file)?;
+    let outcomes = runtime::run_tests(&plan, only)?;
+    print!("{}", runtime::test_report(&outcomes, json));
+    if outcomes.is_empty() {
+        return Err(Error::new(Exit::Usage, "no test ran", "add [[tests]] to the file, or change --only"));
+    }
+    Ok(if outcomes.iter().all(runtime::TestOutcome::passed) { Exit::Done } else { Exit::Data })
+}
+
+fn reading(state_dir: Option<PathBuf>) -> RunOptions {
+    RunOptions { cluster: Cluster::threads(1), state_dir, fresh: false, bindings: None, quiet: true, signals: false }
+}

@@ -1,0 +1,290 @@
+//! From a row as it came to the numbers a linear sum takes: imputation (S10.1) and standardisation (S10.3).
+//!
+//! Per input: the count, mean and population variance of the values observed so far, updated as Welford did (Technometrics 4, 1962) and as River
+//! writes it, with one reciprocal of the count a row. Without a scaler only counts and means are kept.
+//!
+//! *When* a row is observed is the caller's choice, the same for scaler and imputation: `propose` computes the statistics that include the row,
+//! `commit` makes them current. With `update = "on_learn"` (and without a scaler) the model observes a row when it learns from it; with `"before"`,
+//! when it is asked for.
+//!
+//! *What* is observed: a value; a constant that stands for a null (so that it equals `coalesce` in SQL); not a null that the mean stands for: that
+//! input's statistics stay as they are and, scaled, it is exactly 0.
+
+use super::lanes::{FiniteCheck, Group, LANES, Lanes, zeros};
+use super::{InputNulls, NoPrediction, Row};
+
+/// How much is kept per input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Track {
+    /// Means, for imputation.
+    Means,
+    /// Means and variances; inputs are scaled by them.
+    Standard,
+}
+
+/// Statistics of the inputs, now and as proposed.
+#[derive(Clone, Debug)]
+pub(crate) struct Inputs {
+    nulls: Vec<InputNulls>,
+    track: Track,
+    /// Bits that are set in the validity words of a row without nulls.
+    full: Vec<u64>,
+    /// Bits of the inputs whose policy is `skip`.
+    skip: Vec<u64>,
+    /// The count of every input, as long as no null has made them differ; else `counts` holds them.
+    common: Option<f64>,
+    counts: Lanes,
+    mean: Lanes,
+    var: Lanes,
+    next_common: Option<f64>,
+    next_counts: Lanes,
+    next_mean: Lanes,
+    next_var: Lanes,
+}
+
+/// One step of Welford's update: means and variances after `x`, if `inverse` holds the reciprocals of the counts with it.
+#[inline(always)]
+fn welford(x: &Group, inverse: &Group, mean: &Group, var: &Group) -> (Group, Group) {
+    let (mut means, mut vars) = ([0.0; LANES], [0.0; LANES]);
+    for lane in 0..LANES {
+        let d = x[lane] - mean[lane];
+        means[lane] = mean[lane] + d * inverse[lane];
+        vars[lane] = var[lane] + (d * (x[lane] - means[lane]) - var[lane]) * inverse[lane];
+    }
+    (means, vars)
+}
+
+/// S10.3: a variance of 0 scales to 0.
+#[inline(always)]
+fn standardise(x: &Group, mean: &Group, var: &Group) -> Group {
+    let mut z = [0.0; LANES];
+    for lane in 0..LANES {
+        let scaled = (x[lane] - mean[lane]) / var[lane].sqrt();
+        z[lane] = if var[lane] > 0.0 { scaled } else { 0.0 };
+    }
+    z
+}
+
+/// Group `c` of the values of a row, padded with zeros.
+#[inline(always)]
+fn group(x: &[f64], c: usize) -> Group {
+    let start = c * LANES;
+    if let Some(whole) = x.get(start..start + LANES).and_then(|slice| slice.first_chunk::<LANES>()) {
+        return *whole;
+    }
+    let mut padded = [0.0; LANES];
+    for (slot, value) in padded.iter_mut().zip(x.iter().skip(start)) {
+        *slot = *value;
+    }
+    padded
+}
+
+impl Inputs {
+    /// Nothing observed yet.
+    pub(crate) fn new(nulls: &[InputNulls], standard: bool) -> Self {
+        let width = nulls.len();
+        let (mut full, mut skip) = (vec![0u64; width.div_ceil(64)], vec![0u64; width.div_ceil(64)]);
+        for (i, policy) in nulls.iter().enumerate() {
+            full[i / 64] |= 1 << (i % 64);
+            if *policy == InputNulls::Skip {
+                skip[i / 64] |= 1 << (i % 64);
+            }
+        }
+        Self {
+            nulls: nulls.to_vec(),
+            track: if standard { Track::Standard } else { Track::Means },
+            full,
+            skip,
+            common: Some(0.0),
+            counts: zeros(width),
+            mean: zeros(width),
+            var: zeros(width),
+            next_common: Some(0.0),
+            next_counts: zeros(width),
+            next_mean: zeros(width),
+            next_var: zeros(width),
+        }
+    }
+
+    /// Number of groups.
+    #[inline]
+    pub(crate) fn groups(&self) -> usize {
+        self.mean.len()
+    }
+
+    /// Whether no input of the row is null.
+    #[inline]
+    pub(crate) fn is_complete(&self, row: Row<'_>) -> bool {
+        debug_assert_eq!(row.x.len(), self.nulls.len());
+        row.valid.len() >= self.full.len() && self.full.iter().zip(row.valid).all(|(full, valid)| full & !valid == 0)
+    }
+
+    /// Group `c` of a row with what stands for its nulls, and 1 where that is to be observed, 0 where not.
+    #[inline]
+    fn imputed(&self, row: Row<'_>, c: usize) -> (Group, Group) {
+        let (mut x, mut observed) = (group(row.x, c), [1.0; LANES]);
+        for lane in 0..LANES {
+            let i = c * LANES + lane;
+            let valid = row.valid.get(i / 64).is_some_and(|word| word >> (i % 64) & 1 == 1);
+            let (Some(policy), false) = (self.nulls.get(i), valid) else { continue };
+            match policy {
+                InputNulls::Constant(value) => x[lane] = *value,
+                InputNulls::Mean | InputNulls::Skip => (x[lane], observed[lane]) = (self.mean[c][lane], 0.0),
+            }
+        }
+        (x, observed)
+    }
+
+    /// Group `c` of a row, imputed and scaled by the current statistics; `check` sees its values before scaling.
+    #[inline(always)]
+    pub(crate) fn scaled(&self, row: Row<'_>, complete: bool, c: usize, check: &mut FiniteCheck) -> Group {
+        let x = if complete { group(row.x, c) } else { self.imputed(row, c).0 };
+        check.see_all(&x);
+        if self.track == Track::Standard { standardise(&x, &self.mean[c], &self.var[c]) } else { x }
+    }
+
+    /// The whole row by the current statistics.
+    pub(crate) fn scale(&self, row: Row<'_>, z: &mut [Group]) -> Result<(), NoPrediction> {
+        let complete = self.is_complete(row);
+        let mut check = FiniteCheck::new();
+        for (c, z) in z.iter_mut().enumerate() {
+            *z = self.scaled(row, complete, c, &mut check);
+        }
+        if check.passed() && (complete || !self.must_skip(row)) { Ok(()) } else { Err(self.blame(row)) }
+    }
+
+    /// Computes the statistics that include the row, and the row scaled by them into `z`. Nothing changes until `commit`.
+    #[inline]
+    pub(crate) fn propose(&mut self, row: Row<'_>, z: &mut [Group]) -> Result<(), NoPrediction> {
+        let complete = self.is_complete(row);
+        let passed = match (self.common, complete) {
+            (Some(count), true) => self.propose_complete(row, count + 1.0, z),
+            _ if self.must_skip(row) => false,
+            _ => self.propose_with_nulls(row, z),
+        };
+        if passed { Ok(()) } else { Err(self.blame(row)) }
+    }
+
+    /// The usual case: no null, and none so far.
+    #[inline]
+    fn propose_complete(&mut self, row: Row<'_>, count: f64, z: &mut [Group]) -> bool {
+        self.next_common = Some(count);
+        let (inverse, standard, mut check) = ([1.0 / count; LANES], self.track == Track::Standard, FiniteCheck::new());
+        let current = self.mean.iter().zip(&self.var);
+        let next = self.next_mean.iter_mut().zip(&mut self.next_var);
+        for (c, (((mean, var), (next_mean, next_var)), z)) in current.zip(next).zip(z).enumerate() {
+            let (x, mean, var) = (group(row.x, c), *mean, *var);
+            let (m, v) = welford(&x, &inverse, &mean, &var);
+            *next_mean = m;
+            if standard {
+                check.see_all(&v);
+                *next_var = v;
+                *z = standardise(&x, &m, &v);
+            } else {
+                check.see_all(&x);
+                check.see_all(&m);
+                *z = x;
+            }
+        }
+        check.passed()
+    }
+
+    /// Counts differ between inputs, or are about to.
+    fn propose_with_nulls(&mut self, row: Row<'_>, z: &mut [Group]) -> bool {
+        if let Some(count) = self.common.take() {
+            self.counts.as_flattened_mut().fill(count);
+        }
+        self.next_common = None;
+        let mut check = FiniteCheck::new();
+        for (c, z) in z.iter_mut().enumerate() {
+            let (x, observed) = self.imputed(row, c);
+            let (mut counts, mut inverse) = (self.counts[c], [0.0; LANES]);
+            for lane in 0..LANES {
+                counts[lane] += observed[lane];
+                inverse[lane] = if observed[lane] > 0.0 { 1.0 / counts[lane] } else { 0.0 };
+            }
+            let (m, v) = welford(&x, &inverse, &self.mean[c], &self.var[c]);
+            (self.next_counts[c], self.next_mean[c]) = (counts, m);
+            check.see_all(&x);
+            check.see_all(&m);
+            if self.track == Track::Standard {
+                check.see_all(&v);
+                self.next_var[c] = v;
+                *z = standardise(&x, &m, &v);
+            } else {
+                *z = x;
+            }
+        }
+        check.passed()
+    }
+
+    /// The last proposal becomes current.
+    #[inline]
+    pub(crate) fn commit(&mut self) {
+        self.common = self.next_common;
+        if self.common.is_none() {
+            std::mem::swap(&mut self.counts, &mut self.next_counts);
+        }
+        std::mem::swap(&mut self.mean, &mut self.next_mean);
+        std::mem::swap(&mut self.var, &mut self.next_var);
+    }
+
+    /// Whether a null of the row forbids its use.
+    pub(crate) fn must_skip(&self, row: Row<'_>) -> bool {
+        self.skip.iter().enumerate().any(|(word, skip)| skip & !row.valid.get(word).copied().unwrap_or(0) != 0)
+    }
+
+    /// Why a row cannot be used: the first null under `skip`, else the first non-finite input, else its size.
+    #[cold]
+    pub(crate) fn blame(&self, row: Row<'_>) -> NoPrediction {
+        let valid = |i: usize| row.valid.get(i / 64).is_some_and(|word| word >> (i % 64) & 1 == 1);
+        let skipped = (0..self.nulls.len()).find(|i| !valid(*i) && self.nulls[*i] == InputNulls::Skip);
+        let non_finite = (0..self.nulls.len()).find(|i| valid(*i) && row.x.get(*i).is_none_or(|x| !x.is_finite()));
+        match (skipped, non_finite) {
+            (Some(i), _) => NoPrediction::NullInput(i),
+            (None, Some(i)) => NoPrediction::NonFiniteInput(i),
+            (None, None) => NoPrediction::OutOfRange,
+        }
+    }
+
+    /// Counts, means and, with a scaler, variances: names and values, of `width` elements.
+    pub(crate) fn state(&self) -> Vec<(&'static str, Vec<f64>)> {
+        let width = self.nulls.len();
+        let counts = match self.common {
+            Some(count) => vec![count; width],
+            None => super::lanes::to_vec(&self.counts, width),
+        };
+        let mut state = vec![(self.names()[0], counts), (self.names()[1], super::lanes::to_vec(&self.mean, width))];
+        if self.track == Track::Standard {
+            state.push((self.names()[2], super::lanes::to_vec(&self.var, width)));
+        }
+        state
+    }
+
+    /// Names of the counts, means and variances.
+    fn names(&self) -> [&'static str; 3] {
+        match self.track {
+            Track::Means => ["imputer.count", "imputer.mean", ""],
+            Track::Standard => ["scaler.count", "scaler.mean", "scaler.var"],
+        }
+    }
+
+    /// Takes over a state with the names and lengths of `state`.
+    pub(crate) fn set(&mut self, name: &str, values: &[f64]) {
+        let names = self.names();
+        if name == names[0] {
+            let first = values.first().copied().unwrap_or(0.0);
+            self.common = values.iter().all(|count| *count == first).then_some(first);
+            super::lanes::fill(&mut self.counts, values);
+        } else if name == names[1] {
+            super::lanes::fill(&mut self.mean, values);
+        } else if name == names[2] {
+            super::lanes::fill(&mut self.var, values);
+        }
+    }
+
+    /// Estimated memory in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        6 * self.groups() * size_of::<Group>() + self.nulls.len() * size_of::<InputNulls>() + 16 * self.full.len()
+    }
+}

@@ -1,0 +1,127 @@
+//! Reading the progress topic: to a nonce of one's own (B2), or, for onlookers that must not disturb the run, to its present end.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::Message as _;
+use rdkafka::{Offset, TopicPartitionList};
+use serde::{Deserialize, Serialize};
+
+use super::kafka_log::{EPOCHS, GENERATION, HEAD, SENTINEL, epoch_key};
+use super::{KafkaSettings, ProgressRecord, Reports, StartRecord, is_auth, partition_count, progress_topic, reader, refused, unreachable};
+use crate::error::{Error, Exit, Result};
+use crate::time::{Epoch, clock};
+
+/// How long the reader waits for a next record before it gives up.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// What the progress topic holds.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct KafkaRead {
+    /// The newest generation; `None` on the first start of the pipeline.
+    pub start: Option<StartRecord>,
+    /// The progress records in order of epochs.
+    pub records: Vec<ProgressRecord>,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct Head {
+    pub(super) epoch: Epoch,
+    pub(super) generation: u64,
+}
+
+/// Where reading ends.
+#[derive(Clone, Copy)]
+pub(super) enum Until<'a> {
+    /// When this nonce is delivered: the only reliable end.
+    Nonce(&'a [u8]),
+    /// When the reader stands at this offset, or behind it.
+    Offset(i64),
+}
+
+/// The progress records that a pipeline has committed, without fencing anybody. What is committed meanwhile may be missing.
+pub fn peek_topic(kafka: &KafkaSettings, pipeline: &str) -> Result<Vec<ProgressRecord>> {
+    let topic = progress_topic(pipeline);
+    let reader = reader(kafka, pipeline)?;
+    if partition_count(&reader, kafka, &topic)?.is_none() {
+        return Ok(Vec::new());
+    }
+    let (low, high) = reader.fetch_watermarks(&topic, 0, Duration::from_secs(30)).map_err(|error| unreachable(&reader, kafka, &error))?;
+    if low == high {
+        return Ok(Vec::new());
+    }
+    read_topic(&reader, kafka, &topic, Until::Offset(high)).map(|read| read.records)
+}
+
+/// Reads from the beginning.
+pub(super) fn read_topic(reader: &BaseConsumer<Reports>, kafka: &KafkaSettings, topic: &str, until: Until<'_>) -> Result<KafkaRead> {
+    let failed = |error: &KafkaError| unreachable(reader, kafka, error);
+    let mut assignment = TopicPartitionList::new();
+    assignment.add_partition_offset(topic, 0, Offset::Beginning).map_err(|error| failed(&error))?;
+    reader.assign(&assignment).map_err(|error| failed(&error))?;
+    let mut latest: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
+    let mut end = clock::now() + SILENCE;
+    loop {
+        match reader.poll(Duration::from_millis(100)) {
+            Some(Ok(message)) => {
+                end = clock::now() + SILENCE;
+                let key = message.key().unwrap_or_default();
+                match (message.payload(), until) {
+                    (Some(value), Until::Nonce(nonce)) if key == SENTINEL && value == nonce => break,
+                    (Some(value), _) => drop(latest.insert(key.to_vec(), value.to_vec())),
+                    (None, _) => drop(latest.remove(key)),
+                }
+            }
+            Some(Err(error)) if error.rdkafka_error_code().is_some_and(is_auth) => return Err(refused(&error.to_string())),
+            Some(Err(KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::UnknownTopicOrPartition))) => {
+                return Err(unusable(topic, "was deleted or cut while it was read"));
+            }
+            Some(Err(error)) => tracing::debug!(target: "kafka", "reading {topic}: {error}"),
+            None => {}
+        }
+        if let Until::Offset(high) = until {
+            let position = reader.position().map_err(|error| failed(&error))?;
+            let stands = position.find_partition(topic, 0).map(|partition| partition.offset());
+            if matches!(stands, Some(Offset::Offset(offset)) if offset >= high) {
+                break;
+            }
+        }
+        if clock::now() > end {
+            return Err(failed(&KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut)));
+        }
+    }
+    reader.unassign().map_err(|error| failed(&error))?;
+    decode(topic, &latest)
+}
+
+    fn decode(topic: &str, latest: &BTreeMap<Vec<u8>, Vec<u8>>) -> Result<KafkaRead> {
+        let bad = |key: &[u8], why: &str| unusable(topic, &format!("holds an unreadable record {}: {why}", String::from_utf8_lossy(key)));
+        let mut read = KafkaRead::default();
+        for (key, value) in latest {
+            if key == GENERATION {
+                read.start = Some(serde_json::from_slice(value).map_err(|error| bad(key, &error.to_string()))?);
+            } else if key.starts_with(EPOCHS.as_bytes()) {
+                let record: ProgressRecord = serde_json::from_slice(value).map_err(|error| bad(key, &error.to_string()))?;
+                if *key != epoch_key(record.epoch).as_bytes() {
+                    return Err(bad(key, &format!("it is about epoch {}", record.epoch)));
+                }
+                read.records.push(record);
+            }
+        }
+        let head = latest.get(HEAD).map(|value| serde_json::from_slice::<Head>(value)).transpose();
+        let head = head.map_err(|error| bad(HEAD, &error.to_string()))?.map(|head| head.epoch);
+        if head != read.records.last().map(|record| record.epoch) {
+            return Err(unusable(topic, "ends at another epoch than its head says"));
+        }
+        Ok(read)
+    }
+
+    fn unusable(topic: &str, what: &str) -> Error {
+        Error::new(
+            Exit::Data,
+            format!("the progress topic {topic} {what}"),
+            "restore the topic; or start over with --fresh, which writes all outputs a second time",
+        )
+    }

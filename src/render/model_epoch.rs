@@ -1,0 +1,247 @@
+//! One epoch of one model: its rows, the features read for them, and the dense matrix of inputs that learners and networks read.
+//!
+//! The matrix is assembled once: row-major `f64`, inputs in byte order of their names, one bit of validity a cell.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, Float64Array};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Float64Type};
+
+use super::packet::{ModelInput, Packet, Reader};
+use super::relation::{RelationColumns, SourceNames, StreamColumns, feature_column, timestamps};
+use super::streams::arrow_error;
+use crate::data::{CellType, EventBatch, FeatureRows};
+use crate::error::{Error, Result};
+use crate::plan::{InputOrigin, ModelPlan, Plan, RelationOrigin, RowColumn};
+use crate::time::Epoch;
+
+/// Rows, features and inputs of one model in one epoch.
+pub struct ModelEpoch {
+    /// Which epoch.
+    pub epoch: Epoch,
+    /// Rows, labels, weights.
+    pub input: Arc<ModelInput>,
+    /// The rows as an event batch.
+    pub rows: EventBatch,
+    /// Per lookup the features of each row.
+    pub features: Vec<FeatureRows>,
+    /// Derived columns, float64.
+    pub derived: Vec<ArrayRef>,
+    /// Inputs, row-major.
+    pub x: Vec<f64>,
+    /// Validity of the inputs, `words` words a row.
+    pub valid: Vec<u64>,
+    /// Inputs per row.
+    pub width: usize,
+}
+
+impl ModelEpoch {
+    /// Puts together what arrived for `model`; `None` if nothing did.
+    pub fn assemble(plan: &Plan, model: &ModelPlan, epoch: Epoch, parcels: Vec<Packet>) -> Result<Option<Self>> {
+        let mut input = None;
+        let mut blocks = Vec::new();
+        for parcel in parcels {
+            match parcel {
+                Packet::Rows(rows) => input = Some(rows),
+                Packet::Features(block) => blocks.push(block),
+                _ => return Err(Error::internal(format!("{} got something other than rows and features", model.id))),
+            }
+        }
+        let Some(input) = input else {
+            return if blocks.is_empty() { Ok(None) } else { Err(Error::internal(format!("{} got features without rows", model.id))) };
+        };
+        let rows = EventBatch::new(input.rows.0.clone());
+        let mut features: Vec<FeatureRows> = Vec::with_capacity(model.lookups.len());
+        for (index, lookup) in model.lookups.iter().enumerate() {
+            let types: Vec<CellType> = plan.views[lookup.view].features.iter().map(|feature| feature.cell).collect();
+            let whole = blocks.iter().position(|block| {
+                let mine = matches!(block.reader, Reader::Model { lookup, .. } if lookup == index);
+                mine && block.rows.len() == rows.len() && block.rows.iter().enumerate().all(|(at, row)| at == *row as usize)
+            });
+            if let Some(whole) = whole {
+                features.push(std::mem::take(&mut blocks[whole].features));
+                continue;
+            }
+            let mut merged = FeatureRows::nulls(rows.len(), types.len());
+            for block in blocks.iter().filter(|block| matches!(block.reader, Reader::Model { lookup, .. } if lookup == index)) {
+                for (from, row) in block.rows.iter().enumerate() {
+                    merged.copy_row(*row as usize, &block.features, from, &types);
+                }
+            }
+            features.push(merged);
+        }
+        let width = model.inputs.len();
+        let mut assembled = Self { epoch, input, rows, features, derived: Vec::new(), x: Vec::new(), valid: Vec::new(), width };
+        assembled.derive(plan, model)?;
+        assembled.fill(plan, model)?;
+        Ok(Some(assembled))
+    }
+
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Validity words per row.
+    pub fn words(&self) -> usize {
+        self.width.div_ceil(64)
+    }
+
+    /// Inputs and validity of one row.
+    #[inline]
+    pub fn row(&self, row: usize) -> (&[f64], &[u64]) {
+        let words = self.words();
+        (&self.x[row * self.width..(row + 1) * self.width], &self.valid[row * words..(row + 1) * words])
+    }
+
+    fn derive(&mut self, plan: &Plan, model: &ModelPlan) -> Result<()> {
+        for (name, expression) in &model.derive {
+            let mut columns = Vec::with_capacity(expression.inputs().len());
+            for input in expression.inputs() {
+                columns.push(match &model.row_scope[*input] {
+                    RowColumn::Stream(column) => numeric(self.rows.rows().column(*column))?,
+                    RowColumn::Feature { lookup, feature } => {
+                        let cell = plan.views[model.lookups[*lookup].view].features[*feature].cell;
+                        numeric(&feature_column(&self.features[*lookup], *feature, cell))?
+                    }
+                });
+            }
+            let column = expression.evaluate(&columns, self.rows.len());
+            self.derived.push(column.map_err(|message| Error::internal(format!("{}: derive.{name}: {message}", model.id)))?);
+        }
+        Ok(())
+    }
+
+    fn fill(&mut self, plan: &Plan, model: &ModelPlan) -> Result<()> {
+        let (rows, width, words) = (self.rows.len(), self.width, self.words());
+        self.x = vec![0.0; rows * width];
+        self.valid = vec![0; rows * words];
+        for lookup in 0..model.lookups.len() {
+            let read: Vec<(usize, usize, CellType)> = model
+                .inputs
+                .iter()
+                .enumerate()
+                .filter_map(|(input, declared)| match declared.origin {
+                    InputOrigin::Feature { lookup: from, feature } if from == lookup => {
+                        Some((input, feature, plan.views[model.lookups[lookup].view].features[feature].cell))
+                    }
+                    _ => None,
+                })
+                .collect();
+            let features = &self.features[lookup];
+            for row in 0..if read.is_empty() { 0 } else { rows } {
+                let (cells, present) = features.row(row);
+                let x = &mut self.x[row * width..(row + 1) * width];
+                let valid = &mut self.valid[row * words..(row + 1) * words];
+                for (input, feature, cell) in &read {
+                    if present[feature / 64] >> (feature % 64) & 1 == 1 {
+                        let bits = cells[*feature];
+                        x[*input] = if *cell == CellType::Float64 { f64::from_bits(bits) } else { bits as i64 as f64 };
+                        valid[input / 64] |= 1 << (input % 64);
+                    }
+                }
+            }
+        }
+        for (input, declared) in model.inputs.iter().enumerate() {
+            let column = match declared.origin {
+                InputOrigin::Feature { .. } => continue,
+                InputOrigin::Stream(column) => numeric(self.rows.rows().column(column))?,
+                InputOrigin::Derived(derived) => self.derived[derived].clone(),
+            };
+            let column: &Float64Array = column.as_primitive::<Float64Type>();
+            for row in 0..rows {
+                if column.is_valid(row) {
+                    self.x[row * width + input] = column.value(row);
+                    self.valid[row * words + input / 64] |= 1 << (input % 64);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A numeric or boolean column as float64; other columns as they are.
+fn numeric(column: &ArrayRef) -> Result<ArrayRef> {
+    match column.data_type() {
+        DataType::Float64 => Ok(column.clone()),
+        DataType::Boolean | DataType::Int32 | DataType::Int64 | DataType::Float32 | DataType::Decimal128(..) => {
+            cast(column, &DataType::Float64).map_err(arrow_error)
+        }
+        _ => Ok(column.clone()),
+    }
+}
+
+/// What a model answered for the rows of an epoch.
+#[derive(Default)]
+pub struct Answers {
+    /// Probability or value; NaN = none.
+    pub predictions: Vec<f64>,
+    /// Why there is none, or why it is not a full one.
+    pub degraded: Vec<Option<&'static str>>,
+    /// Contributions, row-major, where asked for.
+    pub contributions: Vec<f64>,
+    /// Epoch after which the parameters used had their state.
+    pub version: u64,
+}
+
+/// The relation of `models.M` for one epoch.
+pub struct ModelColumns<'a> {
+    /// The plan.
+    pub plan: &'a Plan,
+    /// The model.
+    pub model: &'a ModelPlan,
+    /// Rows, features, inputs.
+    pub epoch: &'a ModelEpoch,
+    /// Answers.
+    pub answers: &'a Answers,
+    /// Names.
+    pub names: &'a SourceNames,
+}
+
+impl ModelColumns<'_> {
+    fn floats(&self, value: impl Fn(usize) -> Option<f64>) -> ArrayRef {
+        Arc::new(Float64Array::from_iter((0..self.epoch.len()).map(|row| value(row).filter(|value| value.is_finite()))))
+    }
+}
+
+impl RelationColumns for ModelColumns<'_> {
+    fn rows(&self) -> usize {
+        self.epoch.len()
+    }
+
+    fn times(&self) -> Vec<i64> {
+        self.epoch.rows.times().to_vec()
+    }
+
+    fn column(&self, origin: &RelationOrigin) -> Result<ArrayRef> {
+        let (epoch, answers) = (self.epoch, self.answers);
+        let rows = epoch.len();
+        Ok(match origin {
+            RelationOrigin::Lookup { lookup, feature } => {
+                let cell = self.plan.views[self.model.lookups[*lookup].view].features[*feature].cell;
+                feature_column(&epoch.features[*lookup], *feature, cell)
+            }
+            RelationOrigin::Derived(derived) => epoch.derived[*derived].clone(),
+            RelationOrigin::Input(input) => self.floats(|row| {
+                let (x, valid) = epoch.row(row);
+                (valid[input / 64] >> (input % 64) & 1 == 1).then(|| x[*input])
+            }),
+            RelationOrigin::Explain(input) => self.floats(|row| answers.contributions.get(row * epoch.width + input).copied()),
+            RelationOrigin::Prediction if self.model.classification => {
+                let threshold = self.model.threshold;
+                let class = answers.predictions.iter().map(|p| (!p.is_nan()).then_some(*p >= threshold));
+                Arc::new(arrow::array::BooleanArray::from_iter(class))
+            }
+            RelationOrigin::Prediction | RelationOrigin::Probability => self.floats(|row| Some(answers.predictions[row])),
+            RelationOrigin::Degraded => Arc::new(arrow::array::StringArray::from_iter(answers.degraded.iter().copied())),
+            RelationOrigin::ModelVersion => Arc::new(arrow::array::Int64Array::from_value(answers.version as i64, rows)),
+            RelationOrigin::Label => self.floats(|row| epoch.input.labels.get(row).copied()),
+            RelationOrigin::LabelTime => timestamps(vec![None; rows]),
+            other => {
+                let source = self.plan.streams[self.model.stream].source;
+                StreamColumns { batch: &epoch.rows, source, epoch: epoch.epoch, names: self.names }.column(other)?
+            }
+        })
+    }
+}

@@ -1,0 +1,114 @@
+//! Online models: predict, then learn, in canonical order, on the model's one owner (S10.2).
+
+use std::sync::Arc;
+
+use super::ledger::Ledger;
+use super::model_epoch::{Answers, ModelEpoch};
+use super::packet::Packet;
+use super::relation::SourceNames;
+use super::routes::Routes;
+use super::settle::{Answerer, settle};
+use crate::dataflow::Outbox;
+use crate::error::{Error, Exit, Result};
+use crate::models::artefact::{self, Meta};
+use crate::models::{OnlineModel, Outcome, Row};
+use crate::plan::{LinearPlan, Plan};
+use crate::time::Epoch;
+
+/// The logic of one online model on its owner.
+pub struct Online {
+    plan: Arc<Plan>,
+    model: usize,
+    learner: Learner,
+    ledger: Ledger,
+    last_epoch: Epoch,
+}
+
+/// The learner, and whether contributions are wanted.
+struct Learner {
+    model: OnlineModel,
+    explains: bool,
+}
+
+impl Online {
+    /// The logic for the model at position `model`, from its initial artefact if it names one.
+    pub fn new(plan: Arc<Plan>, model: usize, linear: &LinearPlan, routes: Routes, names: Arc<SourceNames>) -> Result<Self> {
+        let declared = &plan.models[model];
+        let spec = linear.spec(declared.classification, &declared.inputs);
+        let learner = match &linear.initial {
+            None => OnlineModel::new(spec),
+            Some((folder, _)) => {
+                let (stored, _) = artefact::load(std::path::Path::new(folder))?;
+                artefact::start_from(spec, &stored).map_err(|cause| {
+                    let cause = format!("{}: `initial` = {folder} cannot be the start of this model: {cause}", plan.models[model].id);
+                    Error::new(Exit::Data, cause, "give a model saved with the same inputs and kind, or remove `initial`")
+                })?
+            }
+        };
+        let ledger = Ledger::new(plan.clone(), model, routes, names);
+        let learner = Learner { model: learner, explains: ledger.explains() };
+        Ok(Self { plan, model, learner, ledger, last_epoch: Epoch(0) })
+    }
+
+    /// Predicts and learns a closed epoch.
+    pub fn close(&mut self, epoch: Epoch, parcels: Vec<Packet>, outbox: &mut Outbox<Packet>) -> Result<()> {
+        let plan = self.plan.clone();
+        let Some(assembled) = ModelEpoch::assemble(&plan, &plan.models[self.model], epoch, parcels)? else { return Ok(()) };
+        if assembled.input.closing {
+            return self.report(outbox);
+        }
+        let mut answers = Answers { version: epoch.0 - 1, ..Answers::default() };
+        let outcomes = settle(&mut self.ledger, &assembled, &mut answers, &mut self.learner)?;
+        self.last_epoch = epoch;
+        self.ledger.send(&assembled, &answers, &outcomes.met, outcomes.resolved, outcomes.rejected, outbox)
+    }
+
+    /// The model's part of the summary, and the model itself (S10.7).
+    fn report(&mut self, outbox: &mut Outbox<Packet>) -> Result<()> {
+        let learner = &self.learner.model;
+        let declared = &self.plan.models[self.model];
+        let fingerprint = self.plan.fingerprint.components.iter().find(|(id, _)| *id == declared.id).map(|(_, digest)| digest.clone());
+        let meta = Meta { epoch: self.last_epoch.0, fingerprint: fingerprint.unwrap_or_default() };
+        let saved = artefact::encode(learner, &meta).map_err(Error::internal)?;
+        let folder = format!("models/{}", declared.id.name());
+        let files = vec![(format!("{folder}/model.safetensors"), saved.tensors), (format!("{folder}/model.json"), saved.json.into_bytes())];
+        let weights = learner.weights();
+        let strongest: Vec<(&str, f64)> = learner.spec().inputs.iter().map(String::as_str).zip(weights).collect();
+        let said = serde_json::json!({
+            "kind": learner.kind(), "learned_rows": learner.learned_rows(), "learn_skipped": learner.learn_skipped(),
+            "intercept": learner.intercept(), "weights": strongest, "scaled": learner.spec().standard_scaler, "saved": folder,
+        });
+        self.ledger.report(said, files, outbox)
+    }
+}
+
+impl Answerer for Learner {
+    fn by_record(&self) -> bool {
+        self.model.spec().learn_record
+    }
+
+    fn answer(&mut self, epoch: &ModelEpoch, row: usize, label: Option<(f64, f64)>, answers: &mut Answers) -> bool {
+        let (x, valid) = epoch.row(row);
+        let inputs = Row { x, valid };
+        let cold = self.model.is_cold();
+        if self.explains {
+            let start = answers.contributions.len();
+            answers.contributions.resize(start + x.len(), f64::NAN);
+            if self.model.contributions(inputs, &mut answers.contributions[start..]).is_err() {
+                answers.contributions[start..].fill(f64::NAN);
+            }
+        }
+        let outcome = if self.by_record() { self.model.record(inputs, label) } else { self.model.predict(inputs) };
+        let (prediction, reason) = match outcome {
+            Outcome::Predicted(value) => (value, None),
+            Outcome::Missing(reason) => (f64::NAN, Some(reason.reason())),
+        };
+        answers.predictions.push(prediction);
+        answers.degraded.push(reason);
+        cold
+    }
+
+    fn learn(&mut self, row: Row<'_>, y: f64, weight: f64) {
+        self.model.learn(row, y, weight);
+    }
+}

@@ -1,0 +1,102 @@
+//! The commit thread: the one place where a run becomes durable, and where its figures are kept.
+//!
+//! Epochs that a former run committed are only compared with what it recorded; new ones are committed in groups, as many as are waiting.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use crossbeam_channel::Receiver;
+
+use crate::dataflow::{Committed, Fault};
+use crate::error::Result;
+use crate::progress::{Committer, ProgressRecord, SinkTotals};
+use crate::render::{EpochReport, Report, RunEvent};
+use crate::telemetry::{Figures, ProgressLine};
+use crate::time::{Epoch, clock};
+
+/// What the commit thread knows when the run is over.
+pub struct Ended {
+    /// Figures of the run, former runs included.
+    pub figures: Figures,
+    /// Components' parts of the summary; empty if the run was cut off.
+    pub reports: Vec<Report>,
+    /// What the sinks hold.
+    pub sinks: Vec<SinkTotals>,
+    /// Whether the final epoch is committed.
+    pub finished: bool,
+}
+
+/// The commit thread's state.
+pub struct CommitLoop {
+    /// Where epochs go.
+    pub committer: Committer,
+    /// Epochs committed by former runs, to be compared.
+    pub recorded: BTreeMap<Epoch, ProgressRecord>,
+    /// Told of every durable epoch.
+    pub committed: Committed,
+    /// Told of the first error.
+    pub fault: Fault,
+    /// Told of progress.
+    pub line: ProgressLine,
+}
+
+impl CommitLoop {
+    /// Runs until the closing round or an error.
+    pub fn run(mut self, events: &Receiver<RunEvent>) -> Option<Ended> {
+        let ended = self.turn(events);
+        self.line.finish();
+        match ended {
+            Ok(ended) => ended,
+            Err(error) => {
+                self.fault.raise(error);
+                None
+            }
+        }
+    }
+
+    fn turn(&mut self, events: &Receiver<RunEvent>) -> Result<Option<Ended>> {
+        let mut figures = Figures::new()?;
+        let mut last_commit: Option<Instant> = None;
+        loop {
+            let Ok(first) = events.recv() else { return Ok(None) };
+            let mut closed = None;
+            let mut group: Vec<EpochReport> = Vec::new();
+            for event in std::iter::once(first).chain(events.try_iter()) {
+                match event {
+                    RunEvent::Epoch(report) => group.push(*report),
+                    RunEvent::Closed(reports) => closed = Some(reports),
+                }
+            }
+            self.commit(group, &mut figures, &mut last_commit)?;
+            if let Some(reports) = closed {
+                let finished = self.committer.is_finished();
+                return Ok(Some(Ended { figures, reports, sinks: self.committer.totals(), finished }));
+            }
+        }
+    }
+
+    fn commit(&mut self, group: Vec<EpochReport>, figures: &mut Figures, last: &mut Option<Instant>) -> Result<()> {
+        let Some(newest) = group.last().map(|report| report.outputs.record.epoch) else { return Ok(()) };
+        let mut fresh = Vec::with_capacity(group.len());
+        for report in group {
+            figures.observe(&report.outputs.record, &report.pulses);
+            match self.recorded.remove(&report.outputs.record.epoch) {
+                Some(_) => self.committer.verify(&report.outputs)?,
+                None => fresh.push(report),
+            }
+        }
+        if !fresh.is_empty() {
+            let closed: Vec<Instant> = fresh.iter().map(|report| report.closed_at).collect();
+            self.committer.commit(fresh.into_iter().map(|report| report.outputs).collect())?;
+            let now = clock::now();
+            for _ in &closed {
+                let took = now.duration_since(last.unwrap_or(now)) / closed.len().max(1) as u32;
+                figures.epoch_took(took);
+            }
+            *last = Some(now);
+        }
+        self.committed.advance(newest);
+        self.line.show(figures);
+        Ok(())
+    }
+}

@@ -1,0 +1,25 @@
+//! The process: loading a pipeline, starting workers, committing, ending. Everything that happens before the first record and after the last.
+
+mod bindings;
+mod capture;
+mod commit;
+mod disk;
+mod explain;
+mod handshake;
+mod load;
+mod panic;
+mod prepare;
+mod run;
+mod signals;
+mod summary;
+mod summary_text;
+mod test_command;
+
+pub use bindings::{bindings, bindings_text};
+pub use disk::Disk;
+pub use explain::{Explained, explain};
+pub use load::{Checked, check, load};
+pub use panic::install_panic_hook;
+pub use run::{Cluster, Outcome, RunOptions, run};
+pub use summary::Summary;
+pub use test_command::{TestOutcome, run_tests, test_report};

@@ -1,0 +1,244 @@
+//! `tidemill run`: workers, sources and the commit thread of one process, from start to summary.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use timely::{CommunicationConfig, WorkerConfig};
+
+use super::commit::{CommitLoop, Ended};
+use super::handshake::agree;
+use super::prepare::{commit_settings, prepare, state_dir};
+use super::signals;
+use super::summary::Summary;
+use crate::dataflow::Waker;
+use crate::error::{Error, Exit, Result};
+use crate::plan::Plan;
+use crate::progress::{Committer, ProgressRecord, load_summary, store_summary};
+use crate::render::{self, CommitPort, Leader, Opened, Prepared};
+use crate::sources::{self, DecodePool, Limits};
+use crate::telemetry::ProgressLine;
+
+/// How workers are spread over processes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cluster {
+    /// Worker threads of each process.
+    pub workers: usize,
+    /// This process among `hosts`.
+    pub process: usize,
+    /// Address of every process; empty = one process.
+    pub hosts: Vec<String>,
+    /// Serialise between the threads of a process as between processes; for tests.
+    pub serialized: bool,
+}
+
+impl Cluster {
+    /// `workers` threads in each of `processes` processes, of which this is number `process`.
+    pub fn new(workers: usize, processes: usize, process: usize, hosts: Vec<String>, serialized: bool) -> Result<Self> {
+        let refuse = |cause: String, help: &str| Err(Error::new(Exit::Usage, cause, help));
+        if workers == 0 || processes == 0 {
+            return refuse("a process needs at least one worker, and a cluster one process".to_string(), "give -w and -n numbers above 0");
+        }
+        if process >= processes {
+            return refuse(format!("-p {process} is no process of {processes}"), "processes are numbered from 0");
+        }
+        if !hosts.is_empty() && hosts.len() != processes {
+            return refuse(format!("--hosts names {} addresses for {processes} processes", hosts.len()), "give one host:port for each process");
+        }
+        let local = |process: usize| format!("localhost:{}", 2101 + process);
+        let hosts = match (hosts.is_empty(), processes) {
+            (true, 1) => Vec::new(),
+            (true, _) => (0..processes).map(local).collect(),
+            (false, _) => hosts,
+        };
+        Ok(Self { workers, process, hosts, serialized })
+    }
+
+    /// One process with `workers` threads.
+    pub fn threads(workers: usize) -> Self {
+        Self { workers, process: 0, hosts: Vec::new(), serialized: false }
+    }
+
+    /// Workers of all processes.
+    fn total(&self) -> usize {
+        self.workers * self.hosts.len().max(1)
+    }
+}
+
+/// How a process runs; what the pipeline means is in its file.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// Workers and processes.
+    pub cluster: Cluster,
+    /// `.tidemill/<pipeline>` unless given.
+    pub state_dir: Option<PathBuf>,
+    /// Start over and replace the outputs.
+    pub fresh: bool,
+    /// Cut epochs as this export of progress records says (S1.2).
+    pub bindings: Option<PathBuf>,
+    /// No progress.
+    pub quiet: bool,
+    /// Handle SIGINT and SIGTERM.
+    pub signals: bool,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// The final epoch is committed.
+    Finished(Box<Summary>),
+    /// Stopped by a signal, or at the end of `--bindings`.
+    Stopped(Box<Summary>),
+    /// A former run had finished already: its summary.
+    AlreadyFinished(Box<Summary>),
+    /// This process does not lead; the leading one has the summary.
+    Followed,
+}
+
+/// What the leading worker takes when it builds the dataflow.
+struct LeaderParts {
+    recorded: Vec<ProgressRecord>,
+    port: CommitPort,
+    only_recorded: bool,
+}
+
+/// Runs `plan` to its end, or until a signal.
+pub fn run(plan: Plan, options: &RunOptions) -> Result<Outcome> {
+    let bindings = options.bindings.as_deref().map(read_bindings).transpose()?;
+    run_bound(plan, options, bindings)
+}
+
+/// Runs `plan`; with `bindings` its epochs are cut as they say, and it ends after them (S1.2).
+pub fn run_bound(plan: Plan, options: &RunOptions, bindings: Option<Vec<ProgressRecord>>) -> Result<Outcome> {
+    let prepared = prepare(plan)?;
+    if options.cluster.process > 0 {
+        work(&prepared, options, None)?;
+        return Ok(Outcome::Followed);
+    }
+    let folder = state_dir(&prepared.plan, options);
+    let (committer, recovered) = Committer::open(commit_settings(&prepared, options))?;
+    recovered.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    if recovered.finished {
+        let summary = load_summary::<Summary>(&folder)?.unwrap_or_else(|| Summary::unknown(&prepared.plan.name));
+        return Ok(Outcome::AlreadyFinished(Box::new(summary)));
+    }
+    let resumed = recovered.records.last().map(|record| record.epoch);
+    if let Some(epoch) = resumed {
+        tracing::info!(epoch = epoch.0, "resuming: replaying the committed epochs with outputs suppressed");
+    }
+    if options.signals {
+        signals::listen(prepared.stop.clone(), prepared.committed.clone())?;
+    }
+    let (port, events) = crossbeam_channel::unbounded();
+    let commit_loop = CommitLoop {
+        committer,
+        recorded: recovered.records.iter().map(|record| (record.epoch, record.clone())).collect(),
+        committed: prepared.committed.clone(),
+        fault: prepared.fault.clone(),
+        line: ProgressLine::new(options.quiet),
+    };
+    let no_thread = |error: std::io::Error| Error::new(Exit::Limit, format!("a thread cannot be started: {error}"), "raise the limit on threads");
+    let committing = std::thread::Builder::new().name("commit".to_string()).spawn(move || commit_loop.run(&events)).map_err(no_thread)?;
+    let only_recorded = bindings.is_some();
+    let recorded = bindings.unwrap_or(recovered.records);
+    let worked = work(&prepared, options, Some(LeaderParts { recorded, port, only_recorded }));
+    let ended = committing.join().map_err(|_| Error::internal("the commit thread panicked"))?;
+    worked?;
+    let Some(Ended { figures, reports, sinks, finished }) = ended else {
+        return Err(prepared.fault.get().unwrap_or_else(|| Error::internal("the run ended without an error and without a summary")));
+    };
+    for (name, bytes) in reports.iter().flat_map(|report| &report.files) {
+        save(&folder.join(name), bytes)?;
+    }
+    let summary = Summary::new(&prepared, &folder, &figures, &reports, &sinks, resumed);
+    if finished {
+        store_summary(&folder, &summary)?;
+        return Ok(Outcome::Finished(Box::new(summary)));
+    }
+    Ok(Outcome::Stopped(Box::new(summary)))
+}
+
+/// Runs this process's workers until the dataflow is done or a fault is raised.
+fn work(prepared: &Prepared, options: &RunOptions, leader: Option<LeaderParts>) -> Result<()> {
+    let cluster = &options.cluster;
+    let communication = match (cluster.hosts.len(), cluster.workers, cluster.serialized) {
+        (0 | 1, 1, false) => CommunicationConfig::Thread,
+        (0 | 1, workers, false) => CommunicationConfig::Process(workers),
+        (0 | 1, workers, true) => CommunicationConfig::ProcessBinary(workers),
+        (_, threads, zerocopy) => {
+            CommunicationConfig::Cluster { threads, process: cluster.process, addresses: cluster.hosts.clone(), report: false, zerocopy }
+        }
+    };
+    let config = timely::Config { communication, worker: WorkerConfig::default() };
+    let leader = Arc::new(Mutex::new(leader));
+    let (shared, total, threads) = (prepared.clone(), cluster.total(), cluster.workers);
+    let guards = timely::execute(config, move |worker| {
+        if let Err(error) = agree(worker, &shared.plan.fingerprint.whole) {
+            shared.fault.raise(error);
+            return;
+        }
+        let parts = if worker.index() == 0 { leader.lock().unwrap_or_else(PoisonError::into_inner).take() } else { None };
+        let leader = parts.map(|parts| Leader {
+            open: opener(&shared, threads),
+            recorded: parts.recorded,
+            port: parts.port,
+            only_recorded: parts.only_recorded,
+        });
+        worker.dataflow_named::<u64, _, _>(&shared.plan.name, |scope| render::build(scope, &shared, total, leader));
+        while worker.has_dataflows() {
+            if shared.fault.is_raised() {
+                for dataflow in worker.installed_dataflows() {
+                    worker.drop_dataflow(dataflow);
+                }
+                return;
+            }
+            worker.step_or_park(Some(Duration::from_millis(50)));
+        }
+    });
+    let guards = guards.map_err(|cause| {
+        let cause = format!("the workers cannot start: {cause}");
+        Error::new(Exit::Unreachable, cause, "check --hosts: every process must be able to listen on its own address and reach the others")
+    })?;
+    let results = guards.join();
+    if let Some(error) = prepared.fault.get() {
+        return Err(error);
+    }
+    match results.into_iter().find_map(std::result::Result::err) {
+        Some(cause) => Err(Error::internal(format!("a worker panicked: {cause}"))),
+        None => Ok(()),
+    }
+}
+
+/// Opens the sources once the operator that reads them exists.
+fn opener(prepared: &Prepared, threads: usize) -> Box<dyn FnOnce(Waker) -> Result<Opened>> {
+    let plan = prepared.plan.clone();
+    Box::new(move |waker| {
+        let wake: sources::Wake = Arc::new(move || waker.wake());
+        let pool = DecodePool::new(threads)?;
+        let limits = Limits::default();
+        let open = |source| sources::open(source, plan.kafka.as_ref(), &[], limits, &pool, wake.clone());
+        let handles = plan.sources.iter().map(open).collect::<Result<_>>()?;
+        Ok(Opened { handles, pool })
+    })
+}
+
+/// Reads an export of progress records: one JSON object a line.
+fn read_bindings(path: &Path) -> Result<Vec<ProgressRecord>> {
+    let text = std::fs::read_to_string(path).map_err(|error| Error::io("read the bindings", path, &error))?;
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let records = lines.map(|(number, line)| {
+        serde_json::from_str(line).map_err(|error| {
+            let cause = format!("{} line {} is no progress record: {error}", path.display(), number + 1);
+            Error::new(Exit::Data, cause, "give a file that `tidemill bindings FILE` wrote")
+        })
+    });
+    records.collect()
+}
+
+/// Writes a file of the state directory, folder included.
+fn save(path: &Path, bytes: &[u8]) -> Result<()> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(|error| Error::io("create", folder, &error))?;
+    }
+    std::fs::write(path, bytes).map_err(|error| Error::io("write", path, &error))
+}

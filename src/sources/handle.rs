@@ -1,0 +1,248 @@
+//! A source that is being read: a thread reads, the pool decodes, the handle gives chunks back in the order in which they were read.
+//!
+//! What is under way is bounded in chunks and in bytes: at the bound the reader waits, and behind it the broker or the disk. Idleness and new partitions
+//! travel in the same order as the chunks, so a partition is never called idle before its records have been handed over.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
+
+use crate::codecs::{CodecSpec, DecodedChunk};
+use crate::error::{Error, Exit, Result};
+
+use super::{DecodePool, Decoding, Poll, SourceReader, SourceStatus, Wake};
+
+/// Bounds on what one source has under way between its reader and its taker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Most records of a chunk.
+    pub chunk_rows: usize,
+    /// About the most bytes of a chunk; one record may be larger.
+    pub chunk_bytes: usize,
+    /// Most chunks under way.
+    pub chunks: usize,
+    /// About the most bytes under way.
+    pub bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { chunk_rows: 8_192, chunk_bytes: 1 << 20, chunks: 8, bytes: 32 << 20 }
+    }
+}
+
+/// What a source has for its taker.
+#[derive(Debug)]
+pub enum Next {
+    /// The next records.
+    Chunk(DecodedChunk),
+    /// Nothing yet; `wake` is called when there may be.
+    Pending,
+    /// Nothing yet, and every partition is idle.
+    Idle,
+    /// Nothing any more.
+    End,
+}
+
+/// How much is under way.
+#[derive(Debug, Default)]
+struct Load {
+    chunks: usize,
+    bytes: usize,
+    stopped: bool,
+}
+
+/// The bound on what is under way, shared by reader and taker.
+struct Budget {
+    load: Mutex<Load>,
+    freed: Condvar,
+    limits: Limits,
+}
+
+impl Budget {
+    fn lock(&self) -> MutexGuard<'_, Load> {
+        self.load.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until another chunk may be read; false: stop.
+    fn wait(&self) -> bool {
+        let mut load = self.lock();
+        while !load.stopped && (load.chunks >= self.limits.chunks.max(1) || load.bytes >= self.limits.bytes.max(1)) {
+            load = self.freed.wait(load).unwrap_or_else(PoisonError::into_inner);
+        }
+        !load.stopped
+    }
+
+    fn take(&self, bytes: usize) {
+        let mut load = self.lock();
+        load.chunks += 1;
+        load.bytes += bytes;
+    }
+
+    fn free(&self, bytes: usize) {
+        let mut load = self.lock();
+        load.chunks = load.chunks.saturating_sub(1);
+        load.bytes = load.bytes.saturating_sub(bytes);
+        drop(load);
+        self.freed.notify_one();
+    }
+
+    fn stop(&self) {
+        self.lock().stopped = true;
+        self.freed.notify_all();
+    }
+}
+
+/// What the reader tells its handle, in order.
+enum Event {
+    Chunk { result: Receiver<Result<DecodedChunk>>, bytes: usize },
+    Status(SourceStatus),
+    Failed(Error),
+    End,
+}
+
+/// A source being read. Dropping it stops the reader and waits for it (tens of milliseconds).
+pub struct SourceHandle {
+    name: String,
+    events: Receiver<Event>,
+    head: Option<Event>,
+    status: SourceStatus,
+    ended: bool,
+    budget: Arc<Budget>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl SourceHandle {
+    /// Starts to read.
+    pub(super) fn start(
+        name: &str,
+        reader: Box<dyn SourceReader>,
+        spec: Arc<CodecSpec>,
+        limits: Limits,
+        pool: &DecodePool,
+        wake: Wake,
+    ) -> Result<Self> {
+        let (sender, events) = unbounded();
+        let budget = Arc::new(Budget { load: Mutex::default(), freed: Condvar::new(), limits });
+        let status = reader.status();
+        let reading =
+            Reading { reader, spec, decoding: pool.decoding(), budget: budget.clone(), events: sender, wake, status: status.clone() };
+        let thread = std::thread::Builder::new().name(format!("read-{name}")).spawn(move || reading.run());
+        let thread = thread
+            .map_err(|error| Error::new(Exit::Limit, format!("cannot start a reading thread: {error}"), "raise the limit on processes"))?;
+        Ok(Self { name: name.to_string(), events, head: None, status, ended: false, budget, thread: Some(thread) })
+    }
+
+    /// The next records, if they are there. Never blocks. After an error the source gives nothing more.
+    pub fn try_next(&mut self) -> Result<Next> {
+        loop {
+            let head = match self.head.take() {
+                Some(head) => head,
+                None if self.ended => return Ok(Next::End),
+                None => match self.events.try_recv() {
+                    Ok(event) => event,
+                    Err(TryRecvError::Empty) if self.status.idle.iter().all(|idle| *idle) => return Ok(Next::Idle),
+                    Err(TryRecvError::Empty) => return Ok(Next::Pending),
+                    Err(TryRecvError::Disconnected) => return Err(self.broken()),
+                },
+            };
+            match head {
+                Event::Chunk { result, bytes } => match result.try_recv() {
+                    Ok(result) => {
+                        self.budget.free(bytes);
+                        return result.map(Next::Chunk);
+                    }
+                    Err(TryRecvError::Empty) => {
+                        self.head = Some(Event::Chunk { result, bytes });
+                        return Ok(Next::Pending);
+                    }
+                    Err(TryRecvError::Disconnected) => return Err(self.broken()),
+                },
+                Event::Status(status) => self.status = status,
+                Event::Failed(error) => return Err(error),
+                Event::End => self.ended = true,
+            }
+        }
+    }
+
+    /// The threads of this source have gone without a word.
+    fn broken(&self) -> Error {
+        Error::internal(format!("the threads of source `{}` have ended early", self.name))
+    }
+
+    /// Names of the partitions, by `PartitionIndex`; a Kafka topic may gain some.
+    pub fn partitions(&self) -> &[String] {
+        &self.status.partitions
+    }
+
+    /// Per partition the position at which reading began.
+    pub fn starts(&self) -> &[u64] {
+        &self.status.starts
+    }
+
+    /// Per partition whether it is idle: at its end and silent for the idle timeout, all its records handed over.
+    pub fn idle(&self) -> &[bool] {
+        &self.status.idle
+    }
+}
+
+impl Drop for SourceHandle {
+    fn drop(&mut self) {
+        self.budget.stop();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What the reading thread owns.
+struct Reading {
+    reader: Box<dyn SourceReader>,
+    spec: Arc<CodecSpec>,
+    decoding: Decoding,
+    budget: Arc<Budget>,
+    events: Sender<Event>,
+    wake: Wake,
+    status: SourceStatus,
+}
+
+impl Reading {
+    fn run(mut self) {
+        let codec = self.reader.codec();
+        let limits = self.budget.limits;
+        while self.budget.wait() {
+            let polled = self.reader.poll(limits.chunk_rows, limits.chunk_bytes);
+            let status = self.reader.status();
+            let changed = status != self.status;
+            // A partition leaves idleness with its record, and enters it after its last one.
+            let before = matches!(polled, Ok(Poll::Chunk(_)));
+            if changed && before {
+                self.tell(Event::Status(status.clone()));
+            }
+            match polled {
+                Ok(Poll::Chunk(chunk)) => {
+                    let bytes = chunk.payload.bytes();
+                    self.budget.take(bytes);
+                    let result = self.decoding.submit(codec, &self.spec, chunk, &self.wake);
+                    if self.events.send(Event::Chunk { result, bytes }).is_err() {
+                        return;
+                    }
+                }
+                Ok(Poll::Idle) => {}
+                Ok(Poll::End) => return self.tell(Event::End),
+                Err(error) => return self.tell(Event::Failed(error)),
+            }
+            if changed && !before {
+                self.tell(Event::Status(status.clone()));
+            }
+            self.status = status;
+        }
+    }
+
+    /// Sends an event that the taker should see soon.
+    fn tell(&self, event: Event) {
+        let _ = self.events.send(event);
+        (self.wake)();
+    }
+}

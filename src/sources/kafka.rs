@@ -1,0 +1,300 @@
+//! A Kafka topic: partitions assigned by us from offsets that we keep, never by a group (recovery protocol, §0.6 and §3).
+//!
+//! Start positions are made concrete when the source is opened, so a run can record them. Offsets below the expected one, which a broker may deliver again
+//! after a reconnect, are dropped. That a partition is at its end is only known from the client's notice and only used for idleness. A partition that has
+//! records and delivers none for 30 s is assigned again (librdkafka issue 5153). New partitions are found within 30 s and read from their beginning.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::Message as _;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+use crate::codecs::{Message, MessageChunk, Payload, RawChunk};
+use crate::config::declaration::KafkaStart;
+use crate::error::{Error, Exit, Result};
+use crate::ids::PartitionIndex;
+use crate::plan::{KafkaPlan, SourceKindPlan, SourcePlan};
+use crate::time::clock;
+
+use super::{Poll, SourceReader, SourceStatus, Watch, consumer, judge, unanswered};
+
+/// How long opening waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a poll waits for the first record.
+const WAIT: Duration = Duration::from_millis(20);
+/// How often partitions are counted and silent ones looked at, and how long that may take.
+const LOOK: Duration = Duration::from_secs(30);
+const GLANCE: Duration = Duration::from_secs(2);
+
+/// One partition.
+struct Partition {
+    /// First offset this reader asked for.
+    start: u64,
+    /// The offset that comes next.
+    expected: u64,
+    /// Whether the client has said that there is nothing behind `expected`.
+    ended: bool,
+    /// When it last gave a record, or was assigned.
+    heard: Instant,
+    idle: bool,
+    data: Vec<u8>,
+    records: Vec<Message>,
+}
+
+/// Reads a topic.
+pub(super) struct KafkaReader {
+    consumer: BaseConsumer<Watch>,
+    topic: String,
+    brokers: String,
+    start: KafkaStart,
+    idle_timeout: Duration,
+    partitions: Vec<Partition>,
+    assigned: bool,
+    looked: Instant,
+    ready: VecDeque<RawChunk>,
+    failed: Option<Error>,
+}
+
+/// The offset of a position, for the client.
+fn offset(position: u64) -> Offset {
+    Offset::Offset(i64::try_from(position).unwrap_or(i64::MAX))
+}
+
+impl KafkaReader {
+    /// Connects, finds the partitions and fixes where each begins.
+    pub fn open(plan: &SourcePlan, kafka: Option<&KafkaPlan>) -> Result<Self> {
+        Self::open_within(plan, kafka, PATIENCE)
+    }
+
+    fn open_within(plan: &SourcePlan, kafka: Option<&KafkaPlan>, patience: Duration) -> Result<Self> {
+        let (SourceKindPlan::Kafka { topic, start, idle_timeout }, Some(kafka)) = (&plan.kind, kafka) else {
+            return Err(Error::internal("a Kafka source was opened without its connection"));
+        };
+        let mut reader = Self {
+            consumer: consumer(kafka, plan.id.name())?,
+            topic: topic.clone(),
+            brokers: kafka.brokers.clone(),
+            start: *start,
+            idle_timeout: Duration::from_micros(u64::try_from(*idle_timeout).unwrap_or(0)),
+            partitions: Vec::new(),
+            assigned: false,
+            looked: clock::now(),
+            ready: VecDeque::new(),
+            failed: None,
+        };
+        for partition in 0..reader.count(patience)? {
+            let (low, high) = reader.bounds(partition, patience)?;
+            let start = if reader.start == KafkaStart::Earliest { low } else { high };
+            reader.add(start);
+        }
+        Ok(reader)
+    }
+
+    fn add(&mut self, start: u64) {
+        let heard = clock::now();
+        self.partitions.push(Partition { start, expected: start, ended: false, heard, idle: false, data: Vec::new(), records: Vec::new() });
+    }
+
+    /// How many partitions the topic has.
+    fn count(&self, patience: Duration) -> Result<usize> {
+        let unanswered = |error: &KafkaError| super::unanswered(&self.consumer, &self.topic, &self.brokers, error);
+        let metadata = self.consumer.fetch_metadata(Some(&self.topic), patience).map_err(|error| unanswered(&error))?;
+        let missing = KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition);
+        let Some(topic) = metadata.topics().iter().find(|topic| topic.name() == self.topic) else {
+            return Err(unanswered(&missing));
+        };
+        match topic.error() {
+            Some(code) => Err(unanswered(&KafkaError::MetadataFetch(code.into()))),
+            None if topic.partitions().is_empty() => Err(unanswered(&missing)),
+            None => Ok(topic.partitions().len()),
+        }
+    }
+
+    /// The first offset a partition keeps, and the next it will give.
+    fn bounds(&self, partition: usize, patience: Duration) -> Result<(u64, u64)> {
+        let bounds = self.consumer.fetch_watermarks(&self.topic, partition as i32, patience);
+        let (low, high) = bounds.map_err(|error| unanswered(&self.consumer, &self.topic, &self.brokers, &error))?;
+        Ok((u64::try_from(low).unwrap_or(0), u64::try_from(high).unwrap_or(0)))
+    }
+
+    /// Assigns all partitions at what they expect.
+    fn assign(&mut self) -> Result<()> {
+        let mut list = TopicPartitionList::new();
+        let mut outcome = Ok(());
+        for (partition, state) in self.partitions.iter().enumerate() {
+            outcome = outcome.and(list.add_partition_offset(&self.topic, partition as i32, offset(state.expected)));
+        }
+        outcome
+            .and_then(|()| self.consumer.assign(&list))
+            .map_err(|error| Error::internal(format!("the partitions of topic `{}` cannot be assigned: {error}", self.topic)))?;
+        let now = clock::now();
+        for partition in &mut self.partitions {
+            (partition.ended, partition.idle, partition.heard) = (false, false, now);
+        }
+        self.assigned = true;
+        Ok(())
+    }
+
+    /// Counts the partitions and looks after silent ones. Brokers that do not answer now will be asked again.
+    fn look(&mut self) -> Result<()> {
+        self.looked = clock::now();
+        let Ok(count) = self.count(GLANCE) else { return Ok(()) };
+        if count < self.partitions.len() {
+            let cause = format!("topic `{}` had {} partitions and has {count} now: it was created anew", self.topic, self.partitions.len());
+            return Err(Error::new(Exit::Data, cause, "start over with --fresh"));
+        }
+        let mut again = false;
+        for partition in self.partitions.len()..count {
+            let Ok((low, _)) = self.bounds(partition, GLANCE) else { break };
+            self.add(low);
+            again = true;
+        }
+        let silent = self.partitions.iter().position(|partition| !partition.ended && self.looked - partition.heard >= LOOK);
+        if let Some(index) = silent
+            && let Ok((_, high)) = self.bounds(index, GLANCE)
+            && self.partitions.get(index).is_some_and(|partition| high > partition.expected)
+        {
+            tracing::warn!(topic = self.topic, partition = index, "silent for 30 s although it has records: assigned again");
+            again = true;
+        }
+        if again { self.assign() } else { Ok(()) }
+    }
+
+    /// Takes what the client holds, at most about so much.
+    fn drain(&mut self, max_rows: usize, max_bytes: usize) {
+        let Self { consumer, partitions, topic, brokers, failed, .. } = self;
+        let (mut rows, mut bytes, mut wait) = (0, 0, WAIT);
+        let now = clock::now();
+        while rows < max_rows && bytes < max_bytes {
+            match consumer.poll(wait) {
+                None => break,
+                Some(Ok(message)) => {
+                    let Some(partition) = usize::try_from(message.partition()).ok().and_then(|index| partitions.get_mut(index)) else {
+                        continue;
+                    };
+                    let Some(offset) = u64::try_from(message.offset()).ok().filter(|offset| *offset >= partition.expected) else {
+                        continue;
+                    };
+                    let (key, value) = (append(&mut partition.data, message.key()), append(&mut partition.data, message.payload()));
+                    let timestamp =
+                        message.timestamp().to_millis().filter(|millis| *millis >= 0).and_then(|millis| millis.checked_mul(1_000));
+                    partition.records.push(Message { offset, timestamp, key, value });
+                    (partition.expected, partition.ended, partition.heard) = (offset + 1, false, now);
+                    rows += 1;
+                    bytes += message.payload_len() + message.key_len();
+                }
+                Some(Err(KafkaError::PartitionEOF(index))) => {
+                    if let Some(partition) = usize::try_from(index).ok().and_then(|index| partitions.get_mut(index)) {
+                        partition.ended = true;
+                    }
+                }
+                Some(Err(error)) => {
+                    if let Some(error) = judge(&error, topic, brokers) {
+                        *failed = Some(error);
+                        break;
+                    }
+                    tracing::debug!(target: "kafka", topic = topic.as_str(), "{error}");
+                }
+            }
+            if rows > 0 {
+                wait = Duration::ZERO;
+            }
+        }
+    }
+}
+
+/// Appends bytes; returns where they are.
+fn append(data: &mut Vec<u8>, bytes: Option<&[u8]>) -> Option<(u32, u32)> {
+    bytes.map(|bytes| {
+        let start = data.len() as u32;
+        data.extend_from_slice(bytes);
+        (start, data.len() as u32)
+    })
+}
+
+impl SourceReader for KafkaReader {
+    fn status(&self) -> SourceStatus {
+        SourceStatus {
+            partitions: (0..self.partitions.len()).map(|partition| partition.to_string()).collect(),
+            starts: self.partitions.iter().map(|partition| partition.start).collect(),
+            idle: self.partitions.iter().map(|partition| partition.idle).collect(),
+        }
+    }
+
+    fn poll(&mut self, max_rows: usize, max_bytes: usize) -> Result<Poll> {
+        if let Some(chunk) = self.ready.pop_front() {
+            return Ok(Poll::Chunk(chunk));
+        }
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
+        if !self.assigned {
+            self.assign()?;
+        }
+        let now = clock::now();
+        if now - self.looked >= LOOK {
+            self.look()?;
+        }
+        self.drain(max_rows.max(1), max_bytes.max(1));
+        for (index, partition) in self.partitions.iter_mut().enumerate() {
+            if partition.records.is_empty() {
+                continue;
+            }
+            partition.idle = false;
+            let (data, records) = (std::mem::take(&mut partition.data), std::mem::take(&mut partition.records));
+            partition.data.reserve(data.len());
+            partition.records.reserve(records.len());
+            let payload = Payload::Messages(MessageChunk { data: Arc::new(data), records });
+            self.ready.push_back(RawChunk { partition: PartitionIndex(index as u32), end: partition.expected, payload });
+        }
+        match self.ready.pop_front() {
+            Some(chunk) => Ok(Poll::Chunk(chunk)),
+            None => {
+                for partition in &mut self.partitions {
+                    partition.idle = partition.ended && now.saturating_duration_since(partition.heard) >= self.idle_timeout;
+                }
+                Ok(Poll::Idle)
+            }
+        }
+    }
+
+    fn seek(&mut self, starts: &[(PartitionIndex, u64)]) -> Result<()> {
+        self.ready.clear();
+        for index in 0..self.partitions.len() {
+            let (low, high) = self.bounds(index, PATIENCE)?;
+            let named = starts.iter().find(|(partition, _)| partition.0 as usize == index).map(|(_, start)| *start);
+            // Partitions that a run has not seen before are read from their beginning, whatever `start` says.
+            let start = named.unwrap_or(low);
+            if start < low || start > high {
+                let what =
+                    if start < low { "the records from there on are no longer kept" } else { "the topic was created anew or truncated" };
+                let cause =
+                    format!("partition {index} of topic `{}` holds offsets {low} to {high}, but {start} comes next: {what}", self.topic);
+                return Err(Error::new(Exit::Data, cause, "start over with --fresh, and keep records longer than a restart takes"));
+            }
+            if let Some(partition) = self.partitions.get_mut(index) {
+                (partition.start, partition.expected) = (start, start);
+                partition.records.clear();
+                partition.data.clear();
+            }
+        }
+        if let Some((partition, _)) = starts.iter().find(|(partition, _)| partition.0 as usize >= self.partitions.len()) {
+            let cause =
+                format!("topic `{}` has {} partitions, but partition {} was read before", self.topic, self.partitions.len(), partition.0);
+            return Err(Error::new(Exit::Data, cause, "the topic was created anew; start over with --fresh"));
+        }
+        self.assigned = false;
+        Ok(())
+    }
+
+    fn codec(&self) -> &'static str {
+        "json"
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,123 @@
+//! Sources: where records come from (S2.2–S2.4). A reader turns a place (files, a generator, a Kafka topic) into raw chunks of one partition each, in order
+//! of position; a pool of threads decodes them in parallel; a handle gives them back in the order in which they were read.
+//!
+//! Reading is repeatable: a reader that starts at a position gives the same records from there on, whatever it was asked before and however large the
+//! chunks are. What it reads never depends on the clock; when it reads may (pacing, Kafka).
+//!
+//! Adding a source is one new file and its row in `REGISTRY`.
+
+mod card_transactions;
+mod decode_pool;
+mod file;
+mod generator;
+mod glob;
+mod handle;
+mod kafka;
+mod kafka_client;
+mod parquet;
+mod schema;
+mod table;
+mod text;
+
+use crate::codecs::{CodecSpec, EventTimeFrom, RawChunk};
+use crate::error::Result;
+use crate::ids::PartitionIndex;
+use crate::plan::{KafkaPlan, SourceKindPlan, SourcePlan};
+
+pub use decode_pool::{DecodePool, Wake};
+pub use generator::{Generator, generator_event_time, generator_names, generator_schema};
+pub use glob::expand;
+pub use handle::{Limits, Next, SourceHandle};
+pub use schema::read_schema;
+pub use table::read_table;
+
+use card_transactions::CardTransactions;
+use decode_pool::Decoding;
+use file::FileReader;
+use generator::GeneratorReader;
+use kafka::KafkaReader;
+use kafka_client::{Watch, consumer, judge, unanswered};
+use parquet::{ParquetCursor, schema_of_file};
+use schema::{absolute, csv_header};
+use text::{Framing, TextCursor, header_fields};
+
+/// What a reader has.
+#[derive(Debug)]
+pub enum Poll {
+    /// Records of one partition.
+    Chunk(RawChunk),
+    /// Nothing now; the reader has waited a little already, so asking again at once is fine.
+    Idle,
+    /// Nothing any more (bounded sources).
+    End,
+}
+
+/// What changes about a source while it is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceStatus {
+    /// Names of the partitions, by `PartitionIndex`.
+    pub partitions: Vec<String>,
+    /// Per partition the position at which this reader began.
+    pub starts: Vec<u64>,
+    /// Per partition whether it is idle: read to its end and silent for the idle timeout (Kafka only).
+    pub idle: Vec<bool>,
+}
+
+/// Reads one source. Lives on a thread of its own.
+pub trait SourceReader: Send {
+    /// Partitions, starts and idleness as of the last poll.
+    fn status(&self) -> SourceStatus;
+
+    /// The next records, at most about so many rows and bytes (at least one record). May block for tens of milliseconds, not longer.
+    fn poll(&mut self, max_rows: usize, max_bytes: usize) -> Result<Poll>;
+
+    /// Goes on at these positions; partitions that are not named begin at their first start. Called before the first poll or between polls.
+    fn seek(&mut self, starts: &[(PartitionIndex, u64)]) -> Result<()>;
+
+    /// Name of the codec for this reader's chunks.
+    fn codec(&self) -> &'static str;
+}
+
+/// Opens a reader for a source.
+pub type OpenReader = fn(&SourcePlan, Option<&KafkaPlan>) -> Result<Box<dyn SourceReader>>;
+
+/// Every kind of source, by the name in pipeline files.
+pub const REGISTRY: &[(&str, OpenReader)] = &[
+    ("file", |plan, _| Ok(Box::new(FileReader::open(plan)?))),
+    ("generator", |plan, _| Ok(Box::new(GeneratorReader::open(plan)?))),
+    ("kafka", |plan, kafka| Ok(Box::new(KafkaReader::open(plan, kafka)?))),
+];
+
+/// The reader for a source, at its first start.
+pub fn reader(plan: &SourcePlan, kafka: Option<&KafkaPlan>) -> Result<Box<dyn SourceReader>> {
+    let kind = match &plan.kind {
+        SourceKindPlan::File { .. } => "file",
+        SourceKindPlan::Generator { .. } => "generator",
+        SourceKindPlan::Kafka { .. } => "kafka",
+    };
+    match REGISTRY.iter().find(|(name, _)| *name == kind) {
+        Some((_, open)) => open(plan, kafka),
+        None => Err(crate::error::Error::internal(format!("there is no source of kind `{kind}`"))),
+    }
+}
+
+/// Opens a source and starts reading it at `starts` (empty: its first start). `wake` is called from other threads whenever `try_next` may have news.
+pub fn open(
+    plan: &SourcePlan,
+    kafka: Option<&KafkaPlan>,
+    starts: &[(PartitionIndex, u64)],
+    limits: Limits,
+    pool: &DecodePool,
+    wake: Wake,
+) -> Result<SourceHandle> {
+    let mut reader = reader(plan, kafka)?;
+    if !starts.is_empty() {
+        reader.seek(starts)?;
+    }
+    let event_time = plan.event_time.map_or(EventTimeFrom::Message, EventTimeFrom::Column);
+    let spec = CodecSpec::new(plan.index, plan.schema.clone(), event_time, plan.max_record);
+    SourceHandle::start(plan.id.name(), reader, spec, limits, pool, wake)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,199 @@
+//! The state of one view on one worker: updates and probes by key (S8.4), expiry and bounds (S6.3), snapshots (S15).
+
+use std::sync::Arc;
+
+use super::shard::Shard;
+use crate::data::{FeatureRows, KeyColumn};
+use crate::features::bytes::{Reader, put, put_bytes};
+use crate::features::{Program, Scratch, Updates, ViewSpec};
+use crate::ids::ShardMap;
+
+/// Layout id of view snapshots, and its version.
+const LAYOUT: u64 = u64::from_le_bytes(*b"TM-VIEW\0");
+
+/// What a view holds and has let go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ViewCounts {
+    /// Keys present.
+    pub keys: u64,
+    /// Records retained. When they are let go depends on when their key is touched, so this number is for people only.
+    pub records: u64,
+    /// Keys evicted by `ttl` or `max_keys`.
+    pub evicted_keys: u64,
+    /// Records dropped by `max_records_per_key` while still inside the longest window (S8.6).
+    pub dropped_records: u64,
+    /// Updates and probes with a null entity (S6.2).
+    pub null_entities: u64,
+}
+
+/// All keys of the shards one worker owns, for one view.
+#[derive(Debug)]
+pub struct ViewState {
+    program: Program,
+    map: ShardMap,
+    /// By shard; shards that never had a key are absent.
+    shards: Vec<Option<Box<Shard>>>,
+    watermark: i64,
+    evicted_keys: u64,
+    dropped_records: u64,
+    null_entities: u64,
+    scratch: Scratch,
+    empty: FeatureRows,
+}
+
+impl ViewState {
+    /// Version of the snapshots this build writes.
+    pub const VERSION: u32 = 1;
+
+    /// No keys yet.
+    pub fn new(spec: Arc<ViewSpec>, shards: ShardMap) -> Self {
+        let program = Program::new(spec);
+        let empty = program.empty_row();
+        let slots = (0..shards.shards()).map(|_| None).collect();
+        Self {
+            program,
+            map: shards,
+            shards: slots,
+            watermark: i64::MIN,
+            evicted_keys: 0,
+            dropped_records: 0,
+            null_entities: 0,
+            scratch: Scratch::default(),
+            empty,
+        }
+    }
+
+    /// Whether keys are ever asked for by age.
+    fn ordered(program: &Program) -> bool {
+        let spec = program.spec();
+        spec.ttl.is_some() || spec.max_keys_per_shard.is_some() || program.horizon().is_some()
+    }
+
+    /// The record `row` of `updates` becomes part of its key (a null entity: of none). If `out` is given, its feature row as of itself is written to row
+    /// `out.1` of `out.0`, whose cells must be null before (S7.3, S8.4).
+    pub fn update(&mut self, keys: &KeyColumn, row: usize, updates: &Updates, out: Option<(&mut FeatureRows, usize)>) {
+        if keys.is_null(row) {
+            self.null_entities += 1;
+            if let Some((rows, target)) = out {
+                Self::write_empty(&self.empty, rows, target);
+            }
+            return;
+        }
+        let (hash, key) = (keys.hash(row), keys.key(row));
+        let program = &self.program;
+        let place = &mut self.shards[self.map.shard(hash).0 as usize];
+        let shard = place.get_or_insert_with(|| Box::new(Shard::new(program, Self::ordered(program))));
+        let slot = match shard.find(hash, key) {
+            Some(slot) => slot,
+            None => {
+                let limit = program.spec().max_keys_per_shard.unwrap_or(u64::MAX).max(1);
+                while shard.len() as u64 >= limit && shard.evict(program) {
+                    self.evicted_keys += 1;
+                }
+                shard.insert(program, hash, key, updates.times[row])
+            }
+        };
+        self.dropped_records += program.update(&mut shard.state(slot), updates, row, self.watermark, &mut self.scratch, out);
+    }
+
+    /// Writes the feature row of a key as of time `t` to row `out_row` of `out`, whose cells must be null before. Nothing that later results depend
+    /// on changes.
+    pub fn probe(&mut self, keys: &KeyColumn, row: usize, t: i64, out: &mut FeatureRows, out_row: usize) {
+        if keys.is_null(row) {
+            self.null_entities += 1;
+            return Self::write_empty(&self.empty, out, out_row);
+        }
+        let (hash, key) = (keys.hash(row), keys.key(row));
+        if let Some(shard) = &mut self.shards[self.map.shard(hash).0 as usize] {
+            if let Some(slot) = shard.find(hash, key) {
+                return self.program.probe(&mut shard.state(slot), t, &mut self.scratch, out, out_row);
+            }
+        }
+        Self::write_empty(&self.empty, out, out_row);
+    }
+
+    fn write_empty(empty: &FeatureRows, out: &mut FeatureRows, row: usize) {
+        let (from_cells, from_valid) = empty.row(0);
+        let (cells, valid) = out.row_mut(row);
+        cells.copy_from_slice(from_cells);
+        valid.copy_from_slice(from_valid);
+    }
+
+    /// End of an epoch with watermark `w` (`i64::MIN`, `i64::MAX`: the infinities): no later update or probe is before it. Keys expire (S6.3), and so
+    /// do those that no window can see any more.
+    pub fn advance(&mut self, w: i64) {
+        self.watermark = self.watermark.max(w);
+        let w = self.watermark;
+        let (ttl, horizon) = (self.program.spec().ttl, self.program.horizon().filter(|_| w != i64::MAX));
+        if (ttl.is_none() && horizon.is_none()) || w == i64::MIN {
+            return;
+        }
+        let bound = |span: Option<i64>| span.map_or(i64::MIN, |span| if w == i64::MAX { w } else { w.saturating_sub(span) });
+        for shard in self.shards.iter_mut().flatten() {
+            if ttl.is_some() {
+                self.evicted_keys += shard.expire(&self.program, bound(ttl));
+            }
+            if horizon.is_some() {
+                shard.expire(&self.program, bound(horizon));
+            }
+        }
+    }
+
+    /// What the view holds and has let go.
+    pub fn counts(&self) -> ViewCounts {
+        let shards = || self.shards.iter().flatten();
+        ViewCounts {
+            keys: shards().map(|shard| shard.len() as u64).sum(),
+            records: shards().map(|shard| shard.records()).sum(),
+            evicted_keys: self.evicted_keys,
+            dropped_records: self.dropped_records,
+            null_entities: self.null_entities,
+        }
+    }
+
+    /// The whole state, little-endian, keys in byte order within a shard (S15).
+    pub fn snapshot(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        let layout = [LAYOUT, self.program.stride() as u64, self.program.fixed().len() as u64, u64::from(self.map.shards())];
+        layout.iter().for_each(|word| put(&mut out, *word));
+        [self.watermark as u64, self.evicted_keys, self.dropped_records, self.null_entities].iter().for_each(|word| put(&mut out, *word));
+        for (index, shard) in self.shards.iter().enumerate() {
+            if let Some(shard) = shard.as_ref().filter(|shard| shard.len() > 0) {
+                let mut block = Vec::new();
+                shard.save(&mut block);
+                put(&mut out, index as u64);
+                put_bytes(&mut out, &block);
+            }
+        }
+        out
+    }
+
+    /// The state that `snapshot` wrote, for the same spec; `version` is the one it was written with.
+    pub fn restore(spec: Arc<ViewSpec>, shards: ShardMap, version: u32, bytes: &[u8]) -> Result<Self, String> {
+        if version != Self::VERSION {
+            return Err(format!("the snapshot of a view has version {version}; this build reads version {}", Self::VERSION));
+        }
+        let mut view = Self::new(spec, shards);
+        let mut reader = Reader::new(bytes);
+        let layout = [LAYOUT, view.program.stride() as u64, view.program.fixed().len() as u64, u64::from(shards.shards())];
+        for expected in layout {
+            if reader.word()? != expected {
+                return Err("the snapshot was made by another view, or with another number of shards".to_string());
+            }
+        }
+        view.watermark = reader.word()? as i64;
+        (view.evicted_keys, view.dropped_records, view.null_entities) = (reader.word()?, reader.word()?, reader.word()?);
+        while !reader.is_done() {
+            let index = reader.word()? as usize;
+            let mut block = Reader::new(reader.bytes()?);
+            let place = view.shards.get_mut(index).ok_or("the snapshot of a view names a shard that does not exist")?;
+            *place = Some(Box::new(Shard::load(&view.program, Self::ordered(&view.program), &mut block)?));
+        }
+        Ok(view)
+    }
+
+    /// Memory, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.shards.capacity() * 8 + self.shards.iter().flatten().map(|shard| size_of::<Shard>() + shard.memory()).sum::<usize>()
+    }
+}
