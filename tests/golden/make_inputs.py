@@ -197,7 +197,7 @@ def labels():
 def tables():
     rows = [{"id": i, "ts": at(30 * i), "code": ["BOS", "JFK", "XXX", None][i % 4], "x": i} for i in range(24)]
     ndjson("table_join", "x.ndjson", rows)
-    text("table_join", "places.csv", 'code,city,height\nJFK,"New York, Queens",4\nBOS,Boston,6\nBOS,"Boston ""Logan""",\nLGA,New York,6.5\n')
+    text("table_join", "places.csv", 'code,city,height\nJFK,"New York, Queens",4\nBOS,Boston,\nBOS,"Boston ""Logan""",6\nLGA,New York,\n')
     ndjson("table_versions", "x.ndjson", rows)
     versions = [("BOS", 0, 1), ("JFK", 31, 2), ("BOS", 240, 3), ("BOS", 240, 4), ("JFK", 600, 5), ("BOS", 120, 6)]
     ndjson("table_versions", "rates.ndjson", [{"code": code, "since": at(t), "rate": rate} for code, t, rate in versions])
@@ -238,7 +238,7 @@ def text_files():
         f'{{"id":15,{good},"n":1}} trailing',
         f'  {{ "n" : 10 , {good} , "id" : 16 , "other" : {{"deep":[1,{{"a":null}}]}} }}  \r',
         f'{{"id":17,{good},"n":1,"other":' + "[" * 200 + "]" * 200 + "}",
-        f'{{"id":18,{good},"n":1,"other":"' + "z" * 300 + '"}',
+        f'{{"id":18,{good},"n":1,"other":"' + "z" * 600 + '"}',
     ]
     raw = "\n".join(bad).encode() + b'\n{"id":19,' + good.encode() + b',"n":1,"word":"\xff\xfe"}\n' + f'{{"id":20,{good},"n":1,"word":"red"}}'.encode()
     text("poison", "x.ndjson", raw)
@@ -250,9 +250,10 @@ def types():
     rows = [
         {"id": 0, "ts": at(0), "b": True, "i": -2147483648, "f": 0.1, "d": 1e-7, "day": "2024-02-29", "s": "grüß \"quoted\" \\ \t \u0001 😀", "raw": "AAEC/w==", "sec": 1704067200, "us": "2024-01-01T00:00:00.000001+02:00", "list": [1, None, 3], "box": {"w": 1.5, "name": None}},
         {"id": 1, "ts": at(0.001), "b": False, "i": 2147483647, "f": 16777217, "d": -0.0, "day": "1970-01-01", "s": "", "raw": "", "sec": 0, "us": 1704067200000001, "list": [], "box": {"w": 3, "name": "n"}},
-        {"id": 9007199254740993, "ts": 1704067200002, "d": 12345678901234567890, "s": "\u2028"},
-        {"id": -9223372036854775808, "ts": at(0.003), "d": 5e-324, "f": 3.4028235e38, "list": None, "box": None},
-        {"id": 9223372036854775807, "ts": "2024-01-01T00:00:01", "d": 1.7976931348623157e308},
+        {"id": 9007199254740993, "ts": 1704067200002, "d": 12345678901234567890, "s": "\u2028", "box": {}},
+        {"id": -9223372036854775808, "ts": at(0.003), "d": 5e-324, "f": 3.4028235e38, "list": None, "box": {"w": None, "more": 1}},
+        {"id": 9223372036854775807, "ts": "2024-01-01T00:00:01", "d": 1.7976931348623157e308, "list": [9223372036854775807, -1], "box": {"name": "z", "w": 0.3}},
+        {"id": 1, "ts": at(2), "box": None},  # a struct without `?` is required: poison,
     ]
     ndjson("types", "x.ndjson", rows)
 
