@@ -30,6 +30,9 @@
 
 #![warn(missing_docs)]
 
+#[doc = include_str!("semantics.md")]
+pub mod semantics {}
+
 pub mod ids;
 
 pub mod error;

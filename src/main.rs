@@ -73,7 +73,7 @@ enum Command {
         json: bool,
     },
     /// Print the progress records that a pipeline has committed, one JSON object a line, for `run --bindings`.
-    #[command(after_help = "Example:\n  tidemill bindings pipelines/flights.toml > bindings.ndjson\n  tidemill run pipelines/flights.toml --state-dir elsewhere --bindings bindings.ndjson")]
+    #[command(after_help = "Example:\n  tidemill bindings pipelines/flights.toml > bindings.ndjson\n  tidemill run copy.toml --bindings bindings.ndjson   (copy.toml: the same pipeline with another name and other sink paths)")]
     Bindings {
         /// The pipeline file.
         file: PathBuf,

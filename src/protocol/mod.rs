@@ -3,4 +3,5 @@
 
 pub mod cut;
 pub mod dedup;
+pub mod quarantine_guard;
 pub mod watermark;

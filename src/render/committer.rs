@@ -8,7 +8,9 @@ use crossbeam_channel::Sender;
 
 use super::ingest::Minted;
 use super::packet::{Packet, Pulse, Report};
+use crate::data::Reason;
 use crate::error::{Error, Result};
+use crate::ids::SourceIndex;
 use crate::plan::Plan;
 use crate::progress::EpochOutputs;
 use crate::time::{Epoch, clock};
@@ -53,6 +55,7 @@ impl Gather {
         let mut pulses = Vec::new();
         let mut reports = Vec::new();
         let mut closes = false;
+        let mut failed: Vec<(SourceIndex, u64)> = Vec::new();
         let mut non_finite = 0;
         for parcel in parcels {
             match parcel {
@@ -61,6 +64,7 @@ impl Gather {
                     non_finite += output.non_finite;
                     outputs.insert(self.plan.sinks[output.sink].id.clone(), output.encoded);
                 }
+                Packet::Failed { source, count } => failed.push((source, count)),
                 Packet::Pulse(pulse) => pulses.push(pulse),
                 Packet::Report(report) => reports.push(report),
                 _ => return Err(Error::internal("the committer got something that is no output")),
@@ -75,6 +79,11 @@ impl Gather {
             let Some(mut record) = self.minted.borrow_mut().remove(&epoch) else {
                 return Err(Error::internal(format!("epoch {epoch} has outputs and no progress record")));
             };
+            for (source, count) in failed {
+                let name = self.plan.sources[usize::from(source.0)].id.name().to_string();
+                *record.quarantined.entry(name).or_default().entry(Reason::Expression).or_default() += count;
+                record.counters.entry("rows_used".to_string()).and_modify(|used| *used = used.saturating_sub(count));
+            }
             if non_finite > 0 {
                 record.counters.insert("non_finite".to_string(), non_finite);
             }

@@ -149,6 +149,9 @@ impl Ingest {
                 source.check(epoch, &closed, recorded)?;
                 source.set_idle_by_name(recorded);
             }
+            if !self.bounded && recorded.is_none() {
+                source.apply_idle();
+            }
             let watermark = match recorded.as_ref().and_then(|record| record.sources.get(source.plan.id.name())) {
                 Some(progress) => {
                     source.clock.restore_watermark(progress.watermark);
@@ -164,7 +167,7 @@ impl Ingest {
                 let of_source = record.quarantined.entry(source.plan.id.name().to_string()).or_default();
                 *of_source.entry(rejected.reason).or_default() += 1;
             }
-            record.sources.insert(source.plan.id.name().to_string(), source.progress(&closed, watermark));
+            record.sources.insert(source.plan.id.name().to_string(), source.progress(&closed, watermark, epoch == Epoch::FIRST));
             record.counters.entry("rows_in".to_string()).and_modify(|n| *n += closed.records()).or_insert(closed.records());
             let used = closed.batch.len() as u64;
             record.counters.entry("rows_used".to_string()).and_modify(|n| *n += used).or_insert(used);
@@ -266,7 +269,7 @@ impl Ingest {
                 self.stage = Stage::Closing;
                 return Ok(Step::Wait(Some(Duration::ZERO)));
             }
-            let changed = self.sources.iter_mut().any(Reading::refresh_idle);
+            let changed = self.sources.iter().any(|source| source.idle_now() != source.idle);
             if changed && now.duration_since(self.last_minted) >= QUIET {
                 return self.mint(clock::wall(), false, false, outbox);
             }
@@ -453,18 +456,22 @@ impl Reading {
         }
     }
 
-    /// Asks the reader which partitions are silent at their end; true if that changed.
-    fn refresh_idle(&mut self) -> bool {
-        let idle: Vec<u32> = self.handle.idle().iter().enumerate().filter(|(_, idle)| **idle).map(|(partition, _)| partition as u32).collect();
-        let changed = idle != self.idle;
+    /// The partitions that are silent at their end, by what the reader says.
+    fn idle_now(&self) -> Vec<u32> {
+        self.handle.idle().iter().enumerate().filter(|(_, idle)| **idle).map(|(partition, _)| partition as u32).collect()
+    }
+
+    /// The epoch being closed counts the partitions that are idle now; its progress record names them.
+    fn apply_idle(&mut self) {
+        let idle = self.idle_now();
+        self.clock.grow(self.handle.partitions().len());
         for partition in 0..self.handle.partitions().len() {
             self.clock.set_idle(partition, idle.contains(&(partition as u32)));
         }
         self.idle = idle;
-        changed
     }
 
-    fn progress(&self, closed: &ClosedSource, watermark: EventTime) -> SourceProgress {
+    fn progress(&self, closed: &ClosedSource, watermark: EventTime, first: bool) -> SourceProgress {
         let name = |partition: u32| self.handle.partitions().get(partition as usize).cloned().unwrap_or_else(|| partition.to_string());
         let binding = |partition: u32, bound: &Bound| Binding {
             start: bound.start,
@@ -473,8 +480,16 @@ impl Reading {
             xxh3: crate::sinks::Digest(bound.digest),
             max_time: Some(self.clock.greatest(partition as usize)).filter(|time| *time != EventTime::MIN),
         };
+        let mut partitions: BTreeMap<String, Binding> = closed.bound.iter().map(|(partition, bound)| (name(*partition), binding(*partition, bound))).collect();
+        if first {
+            // Where every partition begins is written down once, so that a later start finds it whatever `start` says.
+            for (partition, start) in self.handle.starts().iter().enumerate() {
+                let nothing = Bound { start: *start, end: *start, records: 0, digest: 0 };
+                partitions.entry(name(partition as u32)).or_insert_with(|| binding(partition as u32, &nothing));
+            }
+        }
         SourceProgress {
-            partitions: closed.bound.iter().map(|(partition, bound)| (name(*partition), binding(*partition, bound))).collect(),
+            partitions,
             watermark,
             idle: self.idle.iter().map(|partition| name(*partition)).collect(),
         }

@@ -12,7 +12,7 @@ use super::model_epoch::{Answers, ModelColumns, ModelEpoch};
 use super::packet::{Packet, Pulse, RelationRows, Report, Resolved, ResolvedKey, Watched};
 use super::relation::{SourceNames, relation, timestamps};
 use super::routes::Routes;
-use super::streams::arrow_error;
+use super::streams::{arrow_error, row_json};
 use crate::data::{Columns, EventBatch, Reason, Rejected};
 use crate::dataflow::Outbox;
 use crate::error::{Error, Result};
@@ -256,7 +256,7 @@ impl Ledger {
                     reason: Reason::LabelDuplicate,
                     detail: format!("{}: the record it labels has its label already", self.declared().id),
                     event_time: Some(labels.times()[row]),
-                    raw: crate::codecs::row_as_json(labels.rows(), row),
+                    raw: row_json(&labels, row),
                 });
                 None
             }

@@ -101,9 +101,10 @@ pub fn build<'scope>(scope: Scope<'scope, u64>, prepared: &Prepared, workers: us
     };
     let mut to_committer = vec![from_ingest.remove(1)];
     let mut streams = streams::Streams::new(plan.clone(), tables, routes, names.clone());
-    let outputs = routes.to_sinks() + 1;
+    let outputs = routes.to_committer() + 1;
     let mut from_streams =
         on_close(from_ingest.remove(0), "streams", outputs, fault.clone(), move |epoch, parcels, outbox| streams.close(epoch, parcels, outbox));
+    to_committer.push(from_streams.remove(routes.to_committer()));
     let mut to_sinks = vec![from_streams.remove(routes.to_sinks())];
     let mut to_models: Vec<Vec<Parcels<'scope, Packet>>> = from_streams.split_off(plan.views.len()).into_iter().map(|stream| vec![stream]).collect();
     for (index, input) in from_streams.into_iter().enumerate() {

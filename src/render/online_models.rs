@@ -82,6 +82,26 @@ impl Online {
     }
 }
 
+impl Learner {
+    /// The same answer as `record` or `predict` gives, with what each input contributed to it: after the row was observed, before it is learned.
+    fn explained(&mut self, row: Row<'_>, label: Option<(f64, f64)>, answers: &mut Answers) -> Outcome {
+        let observed = if self.by_record() { self.model.observe(row) } else { Ok(()) };
+        let start = answers.contributions.len();
+        answers.contributions.resize(start + row.x.len(), f64::NAN);
+        if self.model.contributions(row, &mut answers.contributions[start..]).is_err() {
+            answers.contributions[start..].fill(f64::NAN);
+        }
+        let outcome = match observed {
+            Ok(()) => self.model.predict(row),
+            Err(reason) => Outcome::Missing(reason),
+        };
+        if let Some((y, weight)) = label {
+            self.model.learn(row, y, weight);
+        }
+        outcome
+    }
+}
+
 impl Answerer for Learner {
     fn by_record(&self) -> bool {
         self.model.spec().learn_record
@@ -91,14 +111,11 @@ impl Answerer for Learner {
         let (x, valid) = epoch.row(row);
         let inputs = Row { x, valid };
         let cold = self.model.is_cold();
-        if self.explains {
-            let start = answers.contributions.len();
-            answers.contributions.resize(start + x.len(), f64::NAN);
-            if self.model.contributions(inputs, &mut answers.contributions[start..]).is_err() {
-                answers.contributions[start..].fill(f64::NAN);
-            }
-        }
-        let outcome = if self.by_record() { self.model.record(inputs, label) } else { self.model.predict(inputs) };
+        let outcome = match (self.explains, self.by_record()) {
+            (true, _) => self.explained(inputs, label, answers),
+            (false, true) => self.model.record(inputs, label),
+            (false, false) => self.model.predict(inputs),
+        };
         let (prediction, reason) = match outcome {
             Outcome::Predicted(value) => (value, None),
             Outcome::Missing(reason) => (f64::NAN, Some(reason.reason())),

@@ -80,7 +80,9 @@ impl OpenSource {
         starts: &mut BTreeMap<u32, u64>,
         range: (EventTime, EventTime),
     ) -> Result<ClosedSource> {
-        let slices = std::mem::take(&mut self.slices);
+        // Partition by partition, as a replay of the recorded bindings will see them, however they arrived.
+        let mut slices = std::mem::take(&mut self.slices);
+        slices.sort_by_key(|slice| slice.chunk.partition);
         let mut rejected = Vec::new();
         let mut bound: BTreeMap<u32, (Bound, Xxh3)> = BTreeMap::new();
         let mut parts: Vec<RecordBatch> = Vec::with_capacity(slices.len());

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::{Columns, FeatureRows, KeyColumn, Rejected};
 use crate::drift::Statistic;
+use crate::ids::SourceIndex;
 use crate::sinks::Encoded;
 
 /// One message of the dataflow.
@@ -48,6 +49,13 @@ pub enum Packet {
         sink: usize,
         /// The records.
         records: Vec<Rejected>,
+    },
+    /// Records of one source that an expression failed on (S5.3), to the committer.
+    Failed {
+        /// The source.
+        source: SourceIndex,
+        /// How many.
+        count: u64,
     },
     /// What a sink makes visible in this epoch.
     Encoded(SinkOutput),

@@ -72,4 +72,9 @@ impl Routes {
     pub fn to_sinks(&self) -> usize {
         self.views + self.models
     }
+
+    /// Output of the streams operator that leads to the committer.
+    pub fn to_committer(&self) -> usize {
+        self.to_sinks() + 1
+    }
 }

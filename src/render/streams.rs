@@ -3,7 +3,7 @@
 //! Stateless, so epochs take turns among the workers. What a record becomes depends on that record and the tables alone (S8.1, S8.2); a record an
 //! expression fails on goes to quarantine (S9.1).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, RecordBatch, UInt32Array};
@@ -82,6 +82,13 @@ impl Streams {
             let columns = StreamColumns { batch: &batches[stream], source: plan.streams[stream].source, epoch, names: &self.sources };
             let rows = relation(index, sink, &columns)?;
             outbox.send(self.routes.to_sinks(), self.routes.sink(index), Packet::Relation(rows));
+        }
+        let failed = evaluation.seen.iter().fold(BTreeMap::new(), |mut counts: BTreeMap<SourceIndex, u64>, (source, _, _)| {
+            *counts.entry(*source).or_default() += 1;
+            counts
+        });
+        for (source, count) in failed {
+            outbox.send(self.routes.to_committer(), self.routes.leader(), Packet::Failed { source, count });
         }
         if !evaluation.rejected.is_empty() {
             evaluation.rejected.sort_by_key(Rejected::order);
@@ -311,14 +318,13 @@ impl Evaluation<'_> {
             Some(keep) => take_columns(&hidden, keep)?,
             None => hidden,
         };
-        let all: Vec<ArrayRef> = columns.into_iter().chain(derived).chain(hidden).collect();
-        let schema = EventBatch::schema_of(&stream.schema);
-        let batch = EventBatch::new(RecordBatch::try_new(schema, all).map_err(arrow_error)?);
+        let mut all: Vec<ArrayRef> = columns.into_iter().chain(derived).chain(hidden).collect();
         if failed.contains(&true) {
-            let kept: Vec<u32> = (0..batch.len() as u32).filter(|row| !failed[*row as usize]).collect();
-            return take_rows(&batch, &kept);
+            let kept: Vec<u32> = (0..failed.len() as u32).filter(|row| !failed[*row as usize]).collect();
+            all = take_columns(&all, &kept)?;
         }
-        Ok(batch)
+        let schema = EventBatch::schema_of(&stream.schema);
+        Ok(EventBatch::new(RecordBatch::try_new(schema, all).map_err(arrow_error)?))
     }
 
     /// Evaluates over the columns of a batch; rows that fail are rejected and marked.
@@ -350,7 +356,7 @@ impl Evaluation<'_> {
                 reason: Reason::Expression,
                 detail: format!("{component}: {message}"),
                 event_time: Some(rows.times()[row]),
-                raw: crate::codecs::row_as_json(rows.rows(), row),
+                raw: row_json(rows, row),
             });
         }
     }
@@ -393,6 +399,12 @@ impl Evaluation<'_> {
         let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.len()));
         RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options).map(Columns).map_err(arrow_error)
     }
+}
+
+/// The user's columns of a row as JSON: what quarantine shows of a record that was already decoded.
+pub fn row_json(rows: &EventBatch, row: usize) -> Vec<u8> {
+    let user: Vec<usize> = (0..rows.rows().num_columns() - EventBatch::HIDDEN).collect();
+    rows.rows().project(&user).map(|user| crate::codecs::row_as_json(&user, row)).unwrap_or_default()
 }
 
 /// A condition's outcome with unknown as false (S9.1).

@@ -8,9 +8,10 @@ use std::time::Instant;
 use crossbeam_channel::Receiver;
 
 use crate::dataflow::{Committed, Fault};
-use crate::error::Result;
+use crate::error::{Error, Exit, Result};
 use crate::progress::{Committer, ProgressRecord, SinkTotals};
 use crate::render::{EpochReport, Report, RunEvent};
+use crate::protocol::quarantine_guard::QuarantineGuard;
 use crate::telemetry::{Figures, ProgressLine};
 use crate::time::{Epoch, clock};
 
@@ -38,6 +39,8 @@ pub struct CommitLoop {
     pub fault: Fault,
     /// Told of progress.
     pub line: ProgressLine,
+    /// `max_quarantine` (S5.4).
+    pub guard: Option<QuarantineGuard>,
 }
 
 impl CommitLoop {
@@ -75,10 +78,25 @@ impl CommitLoop {
         }
     }
 
+    /// Ends the run before an epoch is committed with which too much would be in quarantine.
+    fn check_quarantine(&mut self, record: &ProgressRecord) -> Result<()> {
+        let Some(guard) = &mut self.guard else { return Ok(()) };
+        let rows = record.counters.get("rows_in").copied().unwrap_or(0);
+        let quarantined = record.quarantined.values().flat_map(|reasons| reasons.values()).sum();
+        match guard.observe(rows, quarantined) {
+            None => Ok(()),
+            Some(share) => {
+                let cause = format!("{:.1} % of the last records went to quarantine by epoch {}, more than `max_quarantine`", share * 100.0, record.epoch);
+                Err(Error::new(Exit::Data, cause, "look at the quarantine for the reasons: usually the input has changed its shape; correct the schema or the input, or raise the bound"))
+            }
+        }
+    }
+
     fn commit(&mut self, group: Vec<EpochReport>, figures: &mut Figures, last: &mut Option<Instant>) -> Result<()> {
         let Some(newest) = group.last().map(|report| report.outputs.record.epoch) else { return Ok(()) };
         let mut fresh = Vec::with_capacity(group.len());
         for report in group {
+            self.check_quarantine(&report.outputs.record)?;
             figures.observe(&report.outputs.record, &report.pulses);
             match self.recorded.remove(&report.outputs.record.epoch) {
                 Some(_) => self.committer.verify(&report.outputs)?,

@@ -1,5 +1,6 @@
 //! `tidemill run`: workers, sources and the commit thread of one process, from start to summary.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,8 +14,10 @@ use super::signals;
 use super::summary::Summary;
 use crate::dataflow::Waker;
 use crate::error::{Error, Exit, Result};
-use crate::plan::Plan;
+use crate::ids::PartitionIndex;
+use crate::plan::{Plan, SourceKindPlan, SourcePlan};
 use crate::progress::{Committer, ProgressRecord, load_summary, store_summary};
+use crate::protocol::quarantine_guard::QuarantineGuard;
 use crate::render::{self, CommitPort, Leader, Opened, Prepared};
 use crate::sources::{self, DecodePool, Limits};
 use crate::telemetry::ProgressLine;
@@ -136,6 +139,7 @@ pub fn run_bound(plan: Plan, options: &RunOptions, bindings: Option<Vec<Progress
         committed: prepared.committed.clone(),
         fault: prepared.fault.clone(),
         line: ProgressLine::new(options.quiet),
+        guard: prepared.plan.max_quarantine.map(QuarantineGuard::new),
     };
     let no_thread = |error: std::io::Error| Error::new(Exit::Limit, format!("a thread cannot be started: {error}"), "raise the limit on threads");
     let committing = std::thread::Builder::new().name("commit".to_string()).spawn(move || commit_loop.run(&events)).map_err(no_thread)?;
@@ -179,7 +183,7 @@ fn work(prepared: &Prepared, options: &RunOptions, leader: Option<LeaderParts>) 
         }
         let parts = if worker.index() == 0 { leader.lock().unwrap_or_else(PoisonError::into_inner).take() } else { None };
         let leader = parts.map(|parts| Leader {
-            open: opener(&shared, threads),
+            open: opener(&shared, threads, first_starts(&shared.plan, &parts.recorded)),
             recorded: parts.recorded,
             port: parts.port,
             only_recorded: parts.only_recorded,
@@ -210,16 +214,34 @@ fn work(prepared: &Prepared, options: &RunOptions, leader: Option<LeaderParts>) 
 }
 
 /// Opens the sources once the operator that reads them exists.
-fn opener(prepared: &Prepared, threads: usize) -> Box<dyn FnOnce(Waker) -> Result<Opened>> {
+fn opener(prepared: &Prepared, threads: usize, starts: Vec<Vec<(PartitionIndex, u64)>>) -> Box<dyn FnOnce(Waker) -> Result<Opened>> {
     let plan = prepared.plan.clone();
     Box::new(move |waker| {
         let wake: sources::Wake = Arc::new(move || waker.wake());
         let pool = DecodePool::new(threads)?;
         let limits = Limits::default();
-        let open = |source| sources::open(source, plan.kafka.as_ref(), &[], limits, &pool, wake.clone());
-        let handles = plan.sources.iter().map(open).collect::<Result<_>>()?;
+        let open = |(source, starts): (_, &Vec<_>)| sources::open(source, plan.kafka.as_ref(), starts, limits, &pool, wake.clone());
+        let handles = plan.sources.iter().zip(&starts).map(open).collect::<Result<_>>()?;
         Ok(Opened { handles, pool })
     })
+}
+
+/// Per source the positions at which its Kafka partitions were first begun, as the first records that name them say.
+fn first_starts(plan: &Plan, recorded: &[ProgressRecord]) -> Vec<Vec<(PartitionIndex, u64)>> {
+    let of = |source: &SourcePlan| {
+        let mut starts: BTreeMap<u32, u64> = BTreeMap::new();
+        if matches!(source.kind, SourceKindPlan::Kafka { .. }) {
+            for progress in recorded.iter().filter_map(|record| record.sources.get(source.id.name())) {
+                for (name, binding) in &progress.partitions {
+                    if let Ok(partition) = name.parse() {
+                        starts.entry(partition).or_insert(binding.start);
+                    }
+                }
+            }
+        }
+        starts.into_iter().map(|(partition, start)| (PartitionIndex(partition), start)).collect()
+    };
+    plan.sources.iter().map(of).collect()
 }
 
 /// Reads an export of progress records: one JSON object a line.

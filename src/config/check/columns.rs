@@ -64,7 +64,7 @@ pub(in crate::config) fn key(cx: &Context<'_>, schema: Option<&Spanned<DeclaredS
         LogicalType::List(_) | LogicalType::Struct(_) => format!("`{}` has more than one value, and a key is one", name.value),
         _ => return,
     };
-    let help = "use an integer, string, bool, date or timestamp column, or declare this one as decimal(p,s)";
+    let help = "use an integer, string, bool, date or timestamp column";
     cx.report(Diagnostic::error(codes::COLUMN_TYPE, name.span.clone(), message).help(help));
 }
 
