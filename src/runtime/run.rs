@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use crate::protocol::quarantine_guard::QuarantineGuard;
 use crate::render::{self, CommitPort, Leader, Opened, Prepared};
 use crate::sources::{self, DecodePool, Limits};
 use crate::telemetry::ProgressLine;
+use crate::time::clock;
 
 /// How workers are spread over processes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,6 +124,10 @@ pub fn run_bound(plan: Plan, options: &RunOptions, bindings: Option<Vec<Progress
     let (committer, recovered) = Committer::open(commit_settings(&prepared, options))?;
     recovered.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     if recovered.finished {
+        if options.cluster.hosts.len() > 1 {
+            // The other processes wait for this one; without a source they end at once.
+            work(&prepared, options, None)?;
+        }
         let summary = load_summary::<Summary>(&folder)?.unwrap_or_else(|| Summary::unknown(&prepared.plan.name));
         return Ok(Outcome::AlreadyFinished(Box::new(summary)));
     }
@@ -176,7 +182,12 @@ fn work(prepared: &Prepared, options: &RunOptions, leader: Option<LeaderParts>) 
     let config = timely::Config { communication, worker: WorkerConfig::default() };
     let leader = Arc::new(Mutex::new(leader));
     let (shared, total, threads) = (prepared.clone(), cluster.total(), cluster.workers);
+    let connected = Arc::new(AtomicBool::new(false));
+    if cluster.hosts.len() > 1 {
+        watch_start(connected.clone(), cluster.hosts.clone())?;
+    }
     let guards = timely::execute(config, move |worker| {
+        connected.store(true, Ordering::Relaxed);
         if let Err(error) = agree(worker, &shared.plan.fingerprint.whole) {
             shared.fault.raise(error);
             return;
@@ -211,6 +222,26 @@ fn work(prepared: &Prepared, options: &RunOptions, leader: Option<LeaderParts>) 
         Some(cause) => Err(Error::internal(format!("a worker panicked: {cause}"))),
         None => Ok(()),
     }
+}
+
+/// How long a process waits for the others of its cluster.
+const START_DEADLINE: Duration = Duration::from_secs(120);
+
+/// Ends the process if the cluster has not come together in time: timely itself would try for ever.
+fn watch_start(connected: Arc<AtomicBool>, hosts: Vec<String>) -> Result<()> {
+    let began = clock::now();
+    let watch = move || {
+        while !connected.load(Ordering::Relaxed) {
+            if clock::now().duration_since(began) > START_DEADLINE {
+                eprintln!("error: the processes at {} did not find each other within {} s", hosts.join(", "), START_DEADLINE.as_secs());
+                eprintln!("help: start every process with the same --hosts and its own -p; look at the message of the process that ended first");
+                std::process::exit(Exit::Unreachable as i32);
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    };
+    let no_thread = |error: std::io::Error| Error::new(Exit::Limit, format!("a thread cannot be started: {error}"), "raise the limit on threads");
+    std::thread::Builder::new().name("start".to_string()).spawn(watch).map(drop).map_err(no_thread)
 }
 
 /// Opens the sources once the operator that reads them exists.
