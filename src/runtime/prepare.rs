@@ -70,7 +70,7 @@ pub fn commit_settings(prepared: &Prepared, options: &RunOptions) -> CommitSetti
         };
         SinkSettings { id: sink.id.clone(), schema: sink.schema.clone(), target, network: networks && depends_on_network(plan, sink) }
     });
-    let device = prepared.networks.iter().flatten().map(|network| network.device_kind().to_string()).next();
+    let device = devices(prepared.networks.iter().flatten().map(Network::device_kind));
     let kafka = plan.kafka.as_ref().map(|kafka| KafkaSettings { brokers: kafka.brokers.clone(), options: kafka.options.clone() });
     CommitSettings {
         pipeline: plan.name.clone(),
@@ -83,6 +83,15 @@ pub fn commit_settings(prepared: &Prepared, options: &RunOptions) -> CommitSetti
     }
 }
 
+/// What the progress record says of the devices of a plan's networks, in plan order (S11.3); once if they all have one kind.
+fn devices<'a>(kinds: impl Iterator<Item = &'a str>) -> Option<String> {
+    let mut kinds: Vec<&str> = kinds.collect();
+    if kinds.windows(2).all(|pair| pair[0] == pair[1]) {
+        kinds.truncate(1);
+    }
+    (!kinds.is_empty()).then(|| kinds.join(", "))
+}
+
 /// Whether a sink shows what a network computed (S11.3).
 fn depends_on_network(plan: &Plan, sink: &crate::plan::SinkPlan) -> bool {
     use crate::plan::{SinkFrom, Watch};
@@ -91,5 +100,19 @@ fn depends_on_network(plan: &Plan, sink: &crate::plan::SinkPlan) -> bool {
         SinkFrom::Model(model) | SinkFrom::ModelRows(model) => is_network(*model),
         SinkFrom::Monitor(monitor) => plan.monitors[*monitor].watch.iter().any(|(Watch::Model(model) | Watch::Inputs(model))| is_network(*model)),
         SinkFrom::Stream(_) | SinkFrom::View(_) | SinkFrom::Quarantine => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_on_different_devices_are_all_named_and_in_plan_order() {
+        let named = |kinds: &[&str]| devices(kinds.iter().copied());
+        assert_eq!(named(&[]), None);
+        assert_eq!(named(&["cpu a", "cpu a"]).as_deref(), Some("cpu a"));
+        assert_eq!(named(&["cpu a", "cuda b"]).as_deref(), Some("cpu a, cuda b"));
+        assert_ne!(named(&["cpu a", "cuda b"]), named(&["cuda b", "cpu a"]));
     }
 }
