@@ -4,14 +4,17 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use super::device::DeviceThread;
 use super::layers::layer_names;
 use super::network::Network;
 use super::place;
+use super::tile::Rows;
 
 /// A network as its two files.
 #[derive(Clone)]
@@ -223,15 +226,66 @@ fn the_order_in_which_the_artefact_lists_inputs_is_not_the_order_of_asking() {
     assert_eq!(bits(&one.values), bits(&other.values));
 }
 
-#[test]
-fn the_network_for_flights_loads_and_obeys_the_tile() {
+/// The network that the repository ships.
+pub(super) fn flights(device: &str) -> Network {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/models/delay-mlp");
     let description = std::fs::read_to_string(folder.join("model.json")).expect("it is in the repository");
     let description: Value = serde_json::from_str(&description).expect("JSON");
-    let network =
-        Network::load(&folder, "cpu", 256, description["sha256"].as_str().expect("a digest")).unwrap_or_else(|error| panic!("{error}"));
+    Network::load(&folder, device, 256, description["sha256"].as_str().expect("a digest")).unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[test]
+fn the_network_for_flights_loads_and_obeys_the_tile() {
+    let network = flights("cpu");
     assert!(network.classification() && network.learned_rows() > 100_000);
     obeys_the_tile(&network, "delay-mlp");
+}
+
+/// Two networks at work at once on their own threads give the bits of a direct question, epoch after epoch.
+fn threads_change_no_bit(files: [&Files; 2], device: &str) {
+    let networks = files.map(|files| files.load_on(device, 64).unwrap_or_else(|reason| panic!("{reason}")));
+    let counts = [300, 64, 1, 129];
+    let direct: Vec<Vec<Vec<u64>>> = networks
+        .iter()
+        .map(|network| {
+            counts
+                .map(|count| {
+                    let (x, valid) = rows(network.inputs().len(), count);
+                    bits(&network.predict(&x, &valid, count).expect("an answer").values)
+                })
+                .to_vec()
+        })
+        .collect();
+    std::thread::scope(|scope| {
+        for (network, direct) in networks.iter().zip(&direct) {
+            scope.spawn(move || {
+                let (wake, woken) = crossbeam_channel::unbounded();
+                let mut thread = DeviceThread::start(network.clone(), "models.m", move || {
+                    let _ = wake.send(());
+                })
+                .expect("threads");
+                for _ in 0..5 {
+                    for (count, direct) in counts.iter().zip(direct) {
+                        let (x, valid) = rows(network.inputs().len(), *count);
+                        thread.submit(Rows { x, valid, count: *count }).expect("room");
+                        let answered = loop {
+                            if let Some(answered) = thread.poll().unwrap_or_else(|error| panic!("{error}")) {
+                                break answered;
+                            }
+                            woken.recv_timeout(Duration::from_secs(60)).expect("an answer within a minute");
+                        };
+                        assert_eq!(&bits(&answered.values), direct, "an epoch of {count} rows");
+                    }
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn networks_at_work_at_once_change_no_bit_of_each_other() {
+    let (a, b) = (network(100, 160, &json!({ "kind": "relu" }), Some("sigmoid")), network(40, 128, &json!({ "kind": "layer_norm" }), None));
+    threads_change_no_bit([&a, &b], "cpu");
 }
 
 #[cfg(feature = "cuda")]
@@ -254,14 +308,36 @@ mod cuda {
     }
 
     #[test]
+    fn wide_networks_and_the_one_for_flights_obey_the_tile_on_the_gpu() {
+        let mlp = network(100, 1024, &json!({ "kind": "relu" }), Some("sigmoid"));
+        for tile in [64, 256] {
+            let network = mlp.load_on("cuda:0", tile).unwrap_or_else(|reason| panic!("{reason}"));
+            network.warm_up().unwrap_or_else(|error| panic!("tile {tile}: {error}"));
+            obeys_the_tile(&network, &format!("100-1024-1024-1, tile {tile}, GPU"));
+        }
+        obeys_the_tile(&flights("cuda:0"), "delay-mlp, GPU");
+    }
+
+    #[test]
+    fn networks_at_work_at_once_change_no_bit_of_each_other_on_the_gpu() {
+        let a = network(100, 1024, &json!({ "kind": "relu" }), Some("sigmoid"));
+        let b = network(200, 512, &json!({ "kind": "layer_norm" }), None);
+        threads_change_no_bit([&a, &b], "cuda:0");
+    }
+
+    #[test]
     fn the_gpu_agrees_with_the_cpu_within_the_tolerance() {
         for (name, files) in every_kind(24, 32).into_iter().chain([("wide", network(200, 512, &json!({ "kind": "relu" }), None))]) {
             let (cpu, gpu) = (files.load(256), files.load_on("cuda:0", 256).unwrap_or_else(|reason| panic!("{reason}")));
             let (x, valid) = rows(cpu.inputs().len(), 700);
             let (a, b) = (cpu.predict(&x, &valid, 700).expect("an answer"), gpu.predict(&x, &valid, 700).expect("an answer"));
+            let mut worst = 0.0f64;
             for (row, (a, b)) in a.values.iter().zip(&b.values).enumerate() {
-                assert!((a - b).abs() <= TOLERANCE * a.abs().max(1.0), "{name}, row {row}: {a} on the CPU, {b} on the GPU");
+                let apart = (a - b).abs() / a.abs().max(1.0);
+                assert!(apart <= TOLERANCE, "{name}, row {row}: {a} on the CPU, {b} on the GPU");
+                worst = worst.max(apart);
             }
+            eprintln!("{name}: CPU and GPU at most {worst:e} apart");
         }
     }
 }

@@ -17,6 +17,8 @@ mod laws;
 mod layers;
 mod network;
 mod place;
+#[cfg(test)]
+mod speed;
 mod tile;
 
 pub use device::DeviceThread;

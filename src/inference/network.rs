@@ -69,6 +69,8 @@ impl Network {
         let classification = description.output == Output::Probability;
         let layers = layers::build(description.layers, &mut tensors, description.inputs.len(), classification)?;
         tensors.finish()?;
+        // Every thread has a stream of its own on a GPU, and not this one will ask: nothing may still be on its way there.
+        place.device.synchronize().map_err(|error| format!("its tensors did not reach the device: {error}"))?;
         let Scaler::Standard { mean, scale } = description.scaler else { return Err("the scaler was not resolved".into()) };
         let scaled = mean.into_iter().zip(scale).enumerate().map(|(column, (mean, scale))| Normal { column, mean, scale });
         let mut inputs: Vec<(String, Normal)> = description.inputs.into_iter().map(|input| input.name).zip(scaled).collect();

@@ -8,7 +8,7 @@ use crate::error::{Error, Exit, Result};
 pub(super) struct Place {
     /// Where tensors live.
     pub(super) device: Device,
-    /// E.g. `cpu x86-64 avx512` or `cuda sm_90`: what the bits of an answer depend on beside the network.
+    /// E.g. `cpu x86-64 avx512` or `cuda sm_90 132 multiprocessors`: what the bits of an answer depend on beside the network.
     pub(super) kind: String,
 }
 
@@ -46,16 +46,23 @@ fn instruction_set() -> &'static str {
     std::env::consts::ARCH
 }
 
+/// cuBLAS promises the same bits for the same version of itself on the same architecture with as many multiprocessors.
 #[cfg(feature = "cuda")]
 fn cuda(number: usize) -> Result<Place> {
+    use candle_core::cuda_backend::cudarc::driver::{DriverError, sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT};
     let lost = |error: candle_core::Error| {
         let help = "check that nvidia-smi lists it, or write device = \"cpu\" (or \"auto\")";
         Error::new(Exit::Unreachable, format!("cannot use the GPU cuda:{number}: {error}"), help)
     };
     let device = Device::new_cuda(number).map_err(lost)?;
-    let capability = device.as_cuda_device().map_err(lost)?.cuda_stream().context().compute_capability();
-    let (major, minor) = capability.map_err(|error| lost(candle_core::Error::msg(error)))?;
-    Ok(Place { device, kind: format!("cuda sm_{major}{minor}") })
+    let stream = device.as_cuda_device().map_err(lost)?.cuda_stream();
+    let kind = || -> std::result::Result<String, DriverError> {
+        let (major, minor) = stream.context().compute_capability()?;
+        let multiprocessors = stream.context().attribute(CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?;
+        Ok(format!("cuda sm_{major}{minor} {multiprocessors} multiprocessors"))
+    };
+    let kind = kind().map_err(|error| lost(candle_core::Error::msg(error)))?;
+    Ok(Place { device, kind })
 }
 
 #[cfg(not(feature = "cuda"))]
