@@ -15,6 +15,7 @@ use super::layers::layer_names;
 use super::network::Network;
 use super::place;
 use super::tile::Rows;
+use crate::models::NoPrediction;
 
 /// A network as its two files.
 #[derive(Clone)]
@@ -241,6 +242,32 @@ fn the_network_for_flights_loads_and_obeys_the_tile() {
     obeys_the_tile(&network, "delay-mlp");
 }
 
+/// A row whose sums overflow to inf − inf inside the network has no answer, whatever activation follows; its neighbours have theirs.
+fn an_overflow_inside_is_no_answer(device: &str) {
+    for name in layer_names().into_iter().filter(|name| *name != "linear") {
+        let mut files = network(2, 2, &json!({ "kind": name }), (name == "sigmoid").then_some("sigmoid"));
+        let mut values = BTreeMap::new();
+        for (layer, outputs) in [("l0", 2), ("l1", 2), ("l2", 1)] {
+            let weight = if layer == "l0" { vec![3e38, -3e38, 1.0, 1.0] } else { vec![0.5; 2 * outputs] };
+            values.insert(format!("{layer}.weight"), (vec![outputs, 2], weight));
+            values.insert(format!("{layer}.bias"), (vec![outputs], vec![0.25; outputs]));
+        }
+        for layer in ["n0", "n1"].into_iter().filter(|_| name == "layer_norm") {
+            values.insert(format!("{layer}.weight"), (vec![2], vec![1.0; 2]));
+            values.insert(format!("{layer}.bias"), (vec![2], vec![0.0; 2]));
+        }
+        files.tensors = tensors(&values);
+        let network = files.load_on(device, 16).unwrap_or_else(|reason| panic!("{name}: {reason}"));
+        let answered = network.predict(&[1e-38, 0.0, 10.0, 10.0, 0.0, 1e-38], &[3, 3, 3], 3).expect("an answer");
+        assert_eq!(answered.missing, [None, Some(NoPrediction::OutOfRange), None], "{name}: {:?}", answered.values);
+    }
+}
+
+#[test]
+fn an_overflow_inside_a_network_is_no_answer() {
+    an_overflow_inside_is_no_answer("cpu");
+}
+
 /// Two networks at work at once on their own threads give the bits of a direct question, epoch after epoch.
 fn threads_change_no_bit(files: [&Files; 2], device: &str) {
     let networks = files.map(|files| files.load_on(device, 64).unwrap_or_else(|reason| panic!("{reason}")));
@@ -316,6 +343,11 @@ mod cuda {
             obeys_the_tile(&network, &format!("100-1024-1024-1, tile {tile}, GPU"));
         }
         obeys_the_tile(&flights("cuda:0"), "delay-mlp, GPU");
+    }
+
+    #[test]
+    fn an_overflow_inside_a_network_is_no_answer_on_the_gpu() {
+        an_overflow_inside_is_no_answer("cuda:0");
     }
 
     #[test]

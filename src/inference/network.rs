@@ -188,7 +188,7 @@ impl Network {
 
     /// Runs the kernels once before anybody waits, and sees that the answer of a row depends neither on its place in the tile nor on its neighbours.
     pub fn warm_up(&self) -> Result<()> {
-        let Shared { tile, inputs, device_kind, .. } = &*self.shared;
+        let Shared { tile, inputs, device, device_kind, .. } = &*self.shared;
         let width = inputs.len();
         let mean = self.predict_tile(&vec![0.0; tile * width])?;
         if mean.iter().any(|output| !output.is_finite()) {
@@ -207,7 +207,11 @@ impl Network {
             if !probe(from, to)? {
                 let cause =
                     format!("on {device_kind} this network does not give a row the same bits at every place of a tile of {tile} rows");
-                return Err(Error::new(Exit::Config, cause, "write batch_rows = 256, a tile that does, then train or evaluate with it"));
+                let help = match device.is_cpu() {
+                    true => "write batch_rows = 256, a tile that does, then train or evaluate with it",
+                    false => "write another batch_rows (64, 128 or 256), or device = \"cpu\", then train or evaluate with it",
+                };
+                return Err(Error::new(Exit::Config, cause, help));
             }
         }
         Ok(())

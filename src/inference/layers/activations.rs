@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::{Built, Layer, Options, options};
 use crate::inference::artefact::Tensors;
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 enum Activation {
     Gelu,
     LeakyRelu(f32),
@@ -68,10 +68,20 @@ impl Layer for Activation {
         if x.device().is_cpu() {
             return x.apply_op1_no_bwd(self);
         }
+        self.kernels(x)
+    }
+}
+
+impl Activation {
+    /// `apply` as whole-tensor operations. The maximum of NaN and 0 is 0 on a GPU, so what has a bend at 0 chooses by a comparison instead.
+    fn kernels(self, x: &Tensor) -> candle_core::Result<Tensor> {
         match self {
             Self::Gelu => x.gelu_erf(),
-            Self::LeakyRelu(slope) => candle_nn::ops::leaky_relu(x, f64::from(*slope)),
-            Self::Relu => x.relu(),
+            Self::LeakyRelu(slope) => x.lt(&x.zeros_like()?)?.where_cond(&x.affine(f64::from(slope), 0.0)?, x),
+            Self::Relu => {
+                let zeros = x.zeros_like()?;
+                x.lt(&zeros)?.where_cond(&zeros, x)
+            }
             Self::Sigmoid => candle_nn::ops::sigmoid(x),
             Self::Silu => x.silu(),
             Self::Tanh => x.tanh(),
@@ -148,12 +158,27 @@ mod tests {
         }
     }
 
+    const ALL: [Activation; 6] =
+        [Activation::Gelu, Activation::LeakyRelu(0.1), Activation::Relu, Activation::Sigmoid, Activation::Silu, Activation::Tanh];
+
     #[test]
     fn nan_stays_nan() {
-        for activation in
-            [Activation::Gelu, Activation::LeakyRelu(0.1), Activation::Relu, Activation::Sigmoid, Activation::Silu, Activation::Tanh]
-        {
+        for activation in ALL {
             assert!(activation.apply(f32::NAN).is_nan());
+        }
+    }
+
+    #[test]
+    fn whole_tensor_operations_compute_the_same_function() {
+        let x = [-f32::INFINITY, -3e38, -200.0, -2.0, -1e-3, 0.0, 1e-3, 0.5, 2.0, 200.0, 3e38, f32::INFINITY, f32::NAN];
+        let tensor = Tensor::from_slice(&x, x.len(), &candle_core::Device::Cpu).expect("a tensor");
+        for activation in ALL {
+            let there = activation.kernels(&tensor).and_then(|y| y.to_vec1::<f32>()).expect("an answer");
+            for (x, there) in x.iter().zip(there) {
+                let here = activation.apply(*x);
+                let same = here == there || (here - there).abs() <= 1e-6 * here.abs().max(1.0) || (here.is_nan() && there.is_nan());
+                assert!(same, "{activation:?} of {x}: {here} and {there}");
+            }
         }
     }
 }
