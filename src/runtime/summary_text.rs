@@ -215,6 +215,6 @@ mod tests {
     fn numbers_are_grouped_and_weights_put_into_words() {
         assert_eq!(count(0), "0");
         assert_eq!(count(1_234_567), "1,234,567");
-        assert_eq!(in_words("x", 0.0_f64.max(0.693_147_180_559_945_3), true, true), "x: one standard deviation more raises the odds to 2.00 times");
+        assert_eq!(in_words("x", std::f64::consts::LN_2, true, true), "x: one standard deviation more raises the odds to 2.00 times");
     }
 }
