@@ -164,12 +164,18 @@ pub fn has_word(code: &str, word: &str) -> bool {
 
 /// `code` without its `use` and `mod …;` items.
 pub fn statements_without_uses(code: &str) -> String {
-    let items = code.split_inclusive(';');
-    let kept = items.map(|item| {
-        let at = ["use ", "mod "].iter().filter_map(|word| item.rfind(&format!("\n{word}")).or(item.rfind(&format!("\npub {word}")))).max();
-        at.map_or(item, |at| &item[..at])
-    });
-    kept.collect::<Vec<_>>().join("\n")
+    let mut kept = String::new();
+    for item in code.split_inclusive(';') {
+        for line in item.lines() {
+            let first = words(line).into_iter().find(|word| word != "pub" && word != "crate");
+            if first.is_some_and(|word| word == "use" || word == "mod") && item.ends_with(';') {
+                break;
+            }
+            kept.push_str(line);
+            kept.push('\n');
+        }
+    }
+    kept
 }
 
 /// Every path in `code` that begins with `crate`, `super` or `self`, braces expanded, from the crate's root.
