@@ -51,7 +51,9 @@ impl Summary {
         for output in &self.outputs {
             writeln!(out, "  {:<22} {:>11} rows  {}", output.component, count(output.rows), place(output))?;
         }
-        if let Some(line) = self.outputs.iter().filter(|output| output.rows > 0).find_map(duckdb) {
+        let (quarantine, results): (Vec<&Output>, Vec<&Output>) =
+            self.outputs.iter().filter(|output| output.rows > 0).partition(|output| output.component == "sinks.quarantine");
+        if let Some(line) = results.into_iter().chain(quarantine).find_map(duckdb) {
             writeln!(out, "look     {line}")?;
         }
         if let Some((model, key)) = self.models.iter().find_map(|model| model.example.as_ref().map(|key| (model, key))) {
