@@ -288,7 +288,7 @@ impl Assembly {
 
     /// The record cannot be used.
     #[cold]
-    pub fn rejected(&mut self, fault: Box<Fault>, raw: &[u8]) {
+    pub fn rejected(&mut self, fault: Fault, raw: &[u8]) {
         let records = self.offsets.len();
         let rows = self.times.len() as u32;
         self.row_of.get_or_insert_with(|| (0..rows).collect()).push(u32::MAX);

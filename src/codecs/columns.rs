@@ -370,12 +370,12 @@ impl Codec for ColumnsCodec {
             match (faults.remove(&row), time) {
                 (None, Ok(time)) => assembly.used(time),
                 (None, Err(fault)) => {
-                    assembly.rejected(fault, &chunk.payload.raw(row));
+                    assembly.rejected(*fault, &chunk.payload.raw(row));
                     faults.insert(row, Fault::decode(""));
                 }
                 (Some(fault), time) => {
                     let event_time = time.ok().filter(|_| self.spec.event_time != EventTimeFrom::Nothing);
-                    assembly.rejected(Box::new(Fault { event_time, ..*fault.clone() }), &chunk.payload.raw(row));
+                    assembly.rejected(Fault { event_time, ..*fault.clone() }, &chunk.payload.raw(row));
                     faults.insert(row, fault);
                 }
             }

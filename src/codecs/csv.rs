@@ -55,7 +55,7 @@ impl CsvCodec {
             let outcome = if aligned { self.record(bytes, header, &record) } else { self.lone(bytes, header) };
             match outcome {
                 Ok(time) => assembly.used(time),
-                Err(fault) => assembly.rejected(fault, bytes),
+                Err(fault) => assembly.rejected(*fault, bytes),
             }
             if !aligned {
                 return Ok(Some(index + 1));
@@ -233,7 +233,7 @@ impl Codec for CsvCodec {
         let header = text.header.clone().ok_or_else(|| Error::internal("a CSV chunk came without its header"))?;
         if let (Some(cut), Some(span)) = (text.cut, text.spans.first()) {
             assembly.record(span.offset, usize::try_from(cut.size).unwrap_or(usize::MAX), cut.digest);
-            assembly.rejected(Fault::too_large(cut.size, self.spec.max_record), &chunk.payload.raw(0));
+            assembly.rejected(*Fault::too_large(cut.size, self.spec.max_record), &chunk.payload.raw(0));
         } else {
             let mut next = Some(0);
             while let Some(first) = next.filter(|first| *first < text.spans.len()) {

@@ -261,7 +261,7 @@ pub(super) fn timestamp(text: &[u8]) -> Option<i64> {
             return None;
         }
         for place in 0..6 {
-            micros = micros * 10 + if place < count { i64::from(fraction[place] - b'0') } else { 0 };
+            micros = micros * 10 + fraction[..count].get(place).map_or(0, |digit| i64::from(digit - b'0'));
         }
         text = &fraction[count..];
     }
@@ -283,7 +283,7 @@ pub(super) fn timestamp(text: &[u8]) -> Option<i64> {
 /// Appends the bytes that `text` spells in base64 (RFC 4648 §4, padded, canonical); `false`, with nothing appended, if it is none.
 pub(super) fn base64(text: &[u8], out: &mut Vec<u8>) -> bool {
     let before = out.len();
-    let decoded = text.len() % 4 == 0 && decode_base64(text, out).is_some();
+    let decoded = text.len().is_multiple_of(4) && decode_base64(text, out).is_some();
     if !decoded {
         out.truncate(before);
     }

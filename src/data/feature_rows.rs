@@ -59,7 +59,7 @@ impl FeatureRows {
 
     /// Number of rows.
     pub fn rows(&self) -> usize {
-        if self.width == 0 { 0 } else { self.cells.len() / self.width }
+        self.cells.len().checked_div(self.width).unwrap_or(0)
     }
 
     /// Validity words per row.

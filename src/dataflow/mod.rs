@@ -1,6 +1,6 @@
 //! The timely toolkit: the few operator shapes that the whole engine is built from. It knows epochs, addresses and capabilities, and no business type.
 //!
-//! Everything that crosses an edge is an [`Addressed`](crate::data::Addressed) parcel: its sender names the worker that is to have it, so that
+//! Everything that crosses an edge is an [`Addressed`] parcel: its sender names the worker that is to have it, so that
 //! shard → worker stays an explicit map and progress counts parcels, not rows. Operators see an epoch only when it is closed, whole, and in order:
 //! what an operator computes cannot depend on how parcels were interleaved on the way.
 

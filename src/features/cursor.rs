@@ -81,13 +81,16 @@ impl<T: Tally> Heap for Cursors<T> {
     }
 }
 
+/// Turns a value of the source into the word that a tally keeps.
+pub type MapValue = fn(&Source, u64) -> u64;
+
 /// The part of a family whose state is a `Tally` per window.
 #[derive(Debug)]
 pub struct CursorPart<T: Tally> {
     source: Source,
     reads: Reads<T::Ask>,
     /// Maps a value to the word that the tally keeps, stored in this word of each row; `None`: the value itself.
-    mapped: Option<(usize, fn(&Source, u64) -> u64)>,
+    mapped: Option<(usize, MapValue)>,
     /// Window and phase of each cursor, and its carry.
     cursors: Vec<(usize, Phase, Option<usize>)>,
     windows: Vec<Window>,
@@ -102,7 +105,7 @@ impl<T: Tally> CursorPart<T> {
         builder: &mut Builder<'_>,
         features: &[(usize, &FeatureSpec)],
         reads: Reads<T::Ask>,
-        map: Option<fn(&Source, u64) -> u64>,
+        map: Option<MapValue>,
     ) -> Box<dyn Part> {
         let windows = builder.spec.windows.clone();
         let carried: Vec<usize> =

@@ -6,6 +6,9 @@ use super::{FeatureSpec, Function, ViewSpec, decay, distinct, extrema, hyperlogl
 use crate::config::declaration::Window;
 use crate::data::CellType;
 
+/// Builds the part of some features, given with their columns, that agree in group, argument and filter.
+pub type BuildPart = fn(&mut Builder<'_>, &[(usize, &FeatureSpec)]) -> Box<dyn Part>;
+
 /// A family: functions that share parts of the state.
 #[derive(Debug)]
 pub struct Family {
@@ -13,8 +16,8 @@ pub struct Family {
     pub name: &'static str,
     /// Functions of the family share a part only if these are equal (the argument and filter aside).
     pub group: fn(&Function) -> u64,
-    /// Builds the part of some features (with their columns) that agree in group, argument and filter.
-    pub build: fn(&mut Builder<'_>, &[(usize, &FeatureSpec)]) -> Box<dyn Part>,
+    /// Builds a part.
+    pub build: BuildPart,
 }
 
 /// Checks argument and parameters of a call.

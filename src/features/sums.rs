@@ -64,8 +64,8 @@ impl Sums {
         }
         let value = f64::from_bits(word);
         let scale = (self.mode & 3) as usize;
-        for finer in scale..POWERS.len() {
-            let grown = self.largest as f64 * (POWERS[finer] / POWERS[scale]);
+        for (finer, power) in POWERS.iter().enumerate().skip(scale) {
+            let grown = self.largest as f64 * (power / POWERS[scale]);
             if grown > LIMIT as f64 {
                 break;
             }

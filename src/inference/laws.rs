@@ -112,7 +112,7 @@ pub(super) fn rows(width: usize, count: usize) -> (Vec<f64>, Vec<u64>) {
     let words = width.div_ceil(64);
     let mut valid = vec![0u64; count * words];
     for row in 0..count {
-        for input in (0..width).filter(|input| (row * width + input) % 11 != 0) {
+        for input in (0..width).filter(|input| !(row * width + input).is_multiple_of(11)) {
             valid[row * words + input / 64] |= 1 << (input % 64);
         }
     }

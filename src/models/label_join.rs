@@ -384,5 +384,4 @@ fn read_place(read: &mut Reader<'_>) -> Result<(i64, Position), String> {
 }
 
 #[cfg(test)]
-#[path = "label_join_tests.rs"]
 mod tests;

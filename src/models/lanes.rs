@@ -62,8 +62,8 @@ impl FiniteCheck {
     /// Looks at eight elements.
     #[inline(always)]
     pub(crate) fn see_all(&mut self, values: &Group) {
-        for lane in 0..LANES {
-            self.0[lane] += values[lane] * 0.0;
+        for (seen, value) in self.0.iter_mut().zip(values) {
+            *seen += value * 0.0;
         }
     }
 

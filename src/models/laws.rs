@@ -42,15 +42,15 @@ fn examples(count: usize, width: usize, logistic: bool, nulls: bool) -> Vec<Exam
             let mut valid = vec![u64::MAX; width.div_ceil(64)];
             let mut x = x;
             for j in 0..width {
-                if nulls && random.next() % 7 == 0 {
+                if nulls && random.next().is_multiple_of(7) {
                     valid[j / 64] &= !(1 << (j % 64));
                     x[j] = f64::NAN;
                 }
             }
             let signal = 2.0 * x.first().filter(|x| x.is_finite()).unwrap_or(&0.0) - 0.5 + random.unit();
             let y = if logistic { f64::from(signal > 0.4) } else { signal };
-            let weight = if random.next() % 3 == 0 { random.unit() * 2.0 } else { 1.0 };
-            Example { x, valid, label: (random.next() % 10 != 0).then_some((y, weight)) }
+            let weight = if random.next().is_multiple_of(3) { random.unit() * 2.0 } else { 1.0 };
+            Example { x, valid, label: (!random.next().is_multiple_of(10)).then_some((y, weight)) }
         })
         .collect()
 }

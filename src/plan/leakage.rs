@@ -183,7 +183,8 @@ fn same_origin(a: &SourceKindPlan, b: &SourceKindPlan) -> bool {
 
 /// One report per way below the input and place in `features`; inputs that share both are named together.
 fn leaks(model: &ModelPlan, rule: &Rule<'_>, lineage: &Lineage, index: usize, places: &ModelPlaces) -> Vec<Diagnostic> {
-    let mut ways: BTreeMap<(usize, usize, Vec<String>), (Origin, Vec<String>)> = BTreeMap::new();
+    type Way = (usize, usize, Vec<String>);
+    let mut ways: BTreeMap<Way, (Origin, Vec<String>)> = BTreeMap::new();
     for (input, origins) in model.inputs.iter().zip(&lineage.models[index]) {
         let place = places.inputs.get(&input.name).cloned().unwrap_or(0..0);
         for (origin, path) in origins.iter().filter(|(origin, _)| rule.refuses(origin)) {

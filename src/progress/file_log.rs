@@ -32,6 +32,9 @@ pub enum LogEntry {
 /// The file in the state directory.
 pub(super) const FILE: &str = "progress.log";
 
+/// An opened log: itself, its entries, and a warning if a torn end was cut off.
+pub type OpenedLog = (FileLog, Vec<LogEntry>, Option<String>);
+
 /// The open log file, ready to append.
 #[derive(Debug)]
 pub struct FileLog {
@@ -51,8 +54,8 @@ impl FileLog {
         Ok(Self { path: path.to_path_buf(), file, length })
     }
 
-    /// Opens the log at `path`, if there is one: its entries, and a warning if a torn end was cut off. Exit 65 if it is damaged.
-    pub fn open(path: &Path) -> Result<Option<(Self, Vec<LogEntry>, Option<String>)>> {
+    /// Opens the log at `path`, if there is one. Exit 65 if it is damaged.
+    pub fn open(path: &Path) -> Result<Option<OpenedLog>> {
         let failed = |error: io::Error| Error::io("read", path, &error);
         let mut file = match OpenOptions::new().read(true).write(true).open(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

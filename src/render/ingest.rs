@@ -328,7 +328,7 @@ impl Reading {
                 Next::Chunk(chunk) if chunk.records() == 0 => {}
                 Next::Chunk(chunk) => {
                     self.clock.grow(chunk.partition.0 as usize + 1);
-                    self.pending.entry(chunk.partition.0).or_default().push_back((Arc::new(chunk), 0));
+                    self.pending.entry(chunk.partition.0).or_default().push_back((Arc::from(chunk), 0));
                 }
                 Next::Pending | Next::Idle => break,
                 Next::End => self.ended = true,

@@ -1,6 +1,7 @@
 //! Monitors: what models saw, said and got wrong, through the pure engines of `drift`.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use super::packet::{Packet, Pulse, Report, ResolvedKey, Watched};
@@ -56,10 +57,10 @@ impl Monitors {
             let mine: Vec<&Arc<Watched>> = models.iter().filter_map(|model| of_model.get(model)).collect();
             let Some(first) = mine.first() else { continue };
             let (watermark, closing) = (first.watermark, first.closing);
-            if !self.open.contains_key(&index) {
+            if let Entry::Vacant(slot) = self.open.entry(index) {
                 let monitor = Monitor::new(&spec).map_err(|cause| Error::internal(format!("{}: {cause}", declared.id)))?;
                 let inputs = models.iter().map(|model| declared.watch.contains(&Watch::Inputs(*model))).collect();
-                self.open.insert(index, Open { monitor, models, inputs, rises: Rises::new(declared.every), alarms: 0 });
+                slot.insert(Open { monitor, models, inputs, rises: Rises::new(declared.every), alarms: 0 });
             }
             let Some(open) = self.open.get_mut(&index) else { continue };
             let mut statistics = Vec::new();

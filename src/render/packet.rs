@@ -16,7 +16,7 @@ pub enum Packet {
     Epoch(Arc<EpochInput>),
     /// An epoch exists, to the committer, which finds its progress record beside the dataflow.
     Minted {
-        /// See [`EpochInput`].
+        /// It is the last one, with the watermark at infinity (S4.3).
         closing: bool,
     },
     /// Updates and probes of one view, to one owner of shards.

@@ -59,19 +59,19 @@ fn column_labels<A: Answerer>(ledger: &mut Ledger, epoch: &ModelEpoch, answers: 
         }
     }
     if !by_record {
-        for row in 0..rows {
+        for (row, baseline) in frozen.iter().enumerate() {
             let Some((y, weight)) = label_of(row) else { continue };
             let (x, valid) = epoch.row(row);
             answerer.learn(Row { x, valid }, y, weight);
-            resolve(ledger, epoch, row, y, answers.predictions[row], frozen[row], &mut outcomes);
+            resolve(ledger, epoch, row, y, answers.predictions[row], *baseline, &mut outcomes);
         }
     }
     if ledger.has_row_sinks() {
         let kept = Kept::default();
         kept.fill(ledger.keep(epoch, answers)?);
-        for row in 0..rows {
+        for (row, baseline) in frozen.iter().enumerate() {
             if let Some((y, _)) = label_of(row) {
-                let served = ledger.served(epoch, row, answers.predictions[row], frozen[row], &kept);
+                let served = ledger.served(epoch, row, answers.predictions[row], *baseline, &kept);
                 let time = epoch.rows.times()[row];
                 outcomes.met.push(Met { served, row_time: time, y, label_time: time });
             }

@@ -113,11 +113,11 @@ impl View {
         let at = filled[first];
         self.state.update(&input.updates.keys, row, updates, Some((&mut own[first].features, at)));
         filled[first] += 1;
-        for other in first + 1..own.len() {
-            if asks(other) {
-                let (left, right) = own.split_at_mut(other);
-                right[0].features.copy_row(filled[other], &left[first].features, at, &self.cells);
-                filled[other] += 1;
+        let (read, others) = own.split_at_mut(first + 1);
+        for (other, (filling, filled)) in others.iter_mut().zip(&mut filled[first + 1..]).enumerate() {
+            if asks(first + 1 + other) {
+                filling.features.copy_row(*filled, &read[first].features, at, &self.cells);
+                *filled += 1;
             }
         }
     }

@@ -25,6 +25,9 @@ pub fn explain(plan: &Plan, options: &RunOptions, key: &str, model: Option<&str>
         Some(name) => plan.models.iter().position(|declared| declared.id.name() == name),
         None => (!plan.models.is_empty()).then_some(0),
     };
+    if plan.models.is_empty() {
+        return Err(Error::new(Exit::Usage, "the file declares no model, so there is no prediction to explain", "add a [models.NAME]"));
+    }
     let Some(position) = position else {
         let known: Vec<&str> = plan.models.iter().map(|model| model.id.name()).collect();
         return Err(Error::new(Exit::Usage, "there is no such model in the file", format!("give one of: {}", known.join(", "))));

@@ -51,7 +51,9 @@ impl Summary {
         for output in &self.outputs {
             writeln!(out, "  {:<22} {:>11} rows  {}", output.component, count(output.rows), place(output))?;
         }
-        if let Some(line) = self.outputs.iter().filter(|output| output.rows > 0).find_map(duckdb) {
+        let (quarantine, results): (Vec<&Output>, Vec<&Output>) =
+            self.outputs.iter().filter(|output| output.rows > 0).partition(|output| output.component == "sinks.quarantine");
+        if let Some(line) = results.into_iter().chain(quarantine).find_map(duckdb) {
             writeln!(out, "look     {line}")?;
         }
         if let Some((model, key)) = self.models.iter().find_map(|model| model.example.as_ref().map(|key| (model, key))) {
@@ -215,6 +217,6 @@ mod tests {
     fn numbers_are_grouped_and_weights_put_into_words() {
         assert_eq!(count(0), "0");
         assert_eq!(count(1_234_567), "1,234,567");
-        assert_eq!(in_words("x", 0.0_f64.max(0.693_147_180_559_945_3), true, true), "x: one standard deviation more raises the odds to 2.00 times");
+        assert_eq!(in_words("x", std::f64::consts::LN_2, true, true), "x: one standard deviation more raises the odds to 2.00 times");
     }
 }

@@ -122,7 +122,7 @@ impl CardTransactions {
     fn attack(&self, index: u64) -> Option<(usize, usize)> {
         let mut random = stream(self.seed, 2);
         random.set_word_pos(u128::from(index / STRETCH) * 16);
-        (random.next_u32() % 8 == 0).then(|| (random.next_u32() as usize % USERS, random.next_u32() as usize % MERCHANTS))
+        random.next_u32().is_multiple_of(8).then(|| (random.next_u32() as usize % USERS, random.next_u32() as usize % MERCHANTS))
     }
 }
 
@@ -182,7 +182,7 @@ impl Generator for CardTransactions {
             let logarithm = level + shift + 0.8 * normal(draw.amount, draw.noise);
             let cents = libm::round(libm::exp(logarithm) * 100.0).clamp(1.0, 2_000_000.0);
             let home = user % COUNTRIES.len();
-            let abroad = draw.country % 16 == 0 || attack.is_some();
+            let abroad = draw.country.is_multiple_of(16) || attack.is_some();
             let country = if abroad { (draw.country as usize >> 4) % COUNTRIES.len() } else { home };
             let channel = draw.channel as usize % CHANNELS.len();
             let unusual = logarithm - 3.5;
@@ -192,7 +192,7 @@ impl Generator for CardTransactions {
                 + if country != home { 1.0 } else { 0.0 }
                 + if channel == 0 { 0.5 } else { 0.0 };
             let fraud = draw.label < 1.0 / (1.0 + libm::exp(-score));
-            let known = draw.rest % 50 != 0;
+            let known = !draw.rest.is_multiple_of(50);
 
             ids.push(index as i64);
             let jitter = (i64::from(draw.jitter) * GAP) >> 32;

@@ -27,8 +27,11 @@ fn matches(pattern: &[char], name: &[char]) -> bool {
     }
 }
 
+/// A class of letters: whether it is negated, its ranges, and what follows it in the pattern.
+type Class<'a> = (bool, Vec<(char, char)>, &'a [char]);
+
 /// The ranges of a class behind its `[`, and what follows its `]`; `None` if it is not closed.
-fn class(pattern: &[char]) -> Option<(bool, Vec<(char, char)>, &[char])> {
+fn class(pattern: &[char]) -> Option<Class<'_>> {
     let (negated, mut rest) = match pattern {
         ['!' | '^', rest @ ..] => (true, rest),
         rest => (false, rest),

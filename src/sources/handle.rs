@@ -36,7 +36,7 @@ impl Default for Limits {
 #[derive(Debug)]
 pub enum Next {
     /// The next records.
-    Chunk(DecodedChunk),
+    Chunk(Box<DecodedChunk>),
     /// Nothing yet; `wake` is called when there may be.
     Pending,
     /// Nothing yet, and every partition is idle.
@@ -151,7 +151,7 @@ impl SourceHandle {
                 Event::Chunk { result, bytes } => match result.try_recv() {
                     Ok(result) => {
                         self.budget.free(bytes);
-                        return result.map(Next::Chunk);
+                        return result.map(|chunk| Next::Chunk(Box::new(chunk)));
                     }
                     Err(TryRecvError::Empty) => {
                         self.head = Some(Event::Chunk { result, bytes });

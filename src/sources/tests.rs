@@ -55,7 +55,7 @@ fn read(plan: &SourcePlan, starts: &[(PartitionIndex, u64)], limits: Limits, thr
     loop {
         let rung = *bell.0.lock().unwrap();
         match handle.try_next()? {
-            Next::Chunk(chunk) => chunks.push(chunk),
+            Next::Chunk(chunk) => chunks.push(*chunk),
             Next::End => return Ok(chunks),
             Next::Pending | Next::Idle => {
                 let guard = bell.0.lock().unwrap();

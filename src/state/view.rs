@@ -104,10 +104,10 @@ impl ViewState {
             return Self::write_empty(&self.empty, out, out_row);
         }
         let (hash, key) = (keys.hash(row), keys.key(row));
-        if let Some(shard) = &mut self.shards[self.map.shard(hash).0 as usize] {
-            if let Some(slot) = shard.find(hash, key) {
-                return self.program.probe(&mut shard.state(slot), t, &mut self.scratch, out, out_row);
-            }
+        if let Some(shard) = &mut self.shards[self.map.shard(hash).0 as usize]
+            && let Some(slot) = shard.find(hash, key)
+        {
+            return self.program.probe(&mut shard.state(slot), t, &mut self.scratch, out, out_row);
         }
         Self::write_empty(&self.empty, out, out_row);
     }

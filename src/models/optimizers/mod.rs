@@ -67,7 +67,8 @@ pub(crate) fn build(declared: &declaration::Optimizer, width: usize) -> Box<dyn 
 
 /// What is wrong with the options, naming the key.
 pub fn check(declared: &declaration::Optimizer) -> Result<(), String> {
-    let (above, at_least): (Vec<(&str, f64)>, Vec<(&str, f64)>) = match *declared {
+    type Options = Vec<(&'static str, f64)>;
+    let (above, at_least): (Options, Options) = match *declared {
         declaration::Optimizer::Sgd { lr } => (vec![("lr", lr)], vec![]),
         declaration::Optimizer::AdaGrad { lr, eps } => (vec![("lr", lr), ("eps", eps)], vec![]),
         declaration::Optimizer::Ftrl { alpha, beta, l1, l2 } => (vec![("alpha", alpha)], vec![("beta", beta), ("l1", l1), ("l2", l2)]),

@@ -190,7 +190,7 @@ impl Resolver<'_> {
                 return;
             }
             into.specs.push(FeatureSpec {
-                function: resolved.function.clone(),
+                function: resolved.function,
                 argument,
                 filter,
                 window,
