@@ -19,7 +19,7 @@ use std::sync::{Mutex, PoisonError};
 use arrow::util::display::array_value_to_string;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use process::{Tidemill, hosts, root, tidemill};
+use process::{Tidemill, hosts, log_entries, root, tidemill};
 
 /// Fewest cases: the number may only grow.
 const FEWEST: usize = 44;
@@ -241,22 +241,13 @@ impl<'a> Run<'a> {
     /// of an append that never returned, while files already hold what came next.
     fn forget_after(&self, last: usize) -> Result<(), String> {
         let state = self.folder.join("state");
+        let (entries, _) = log_entries(&state);
+        let epochs: Vec<usize> = entries.iter().filter(|(_, is_epoch)| *is_epoch).map(|(at, _)| *at).collect();
+        let Some(at) = epochs.get(last) else {
+            return Err(format!("the log has {} epochs, so none follows epoch {last}", epochs.len()));
+        };
         let path = state.join("progress.log");
         let bytes = fs::read(&path).unwrap();
-        let mut at = 8;
-        let mut epochs = 0;
-        while at < bytes.len() {
-            let length = u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
-            let is_epoch = bytes[at + 16..].starts_with(b"{\"epoch\"");
-            if is_epoch && epochs == last {
-                break;
-            }
-            epochs += usize::from(is_epoch);
-            at += 16 + length;
-        }
-        if epochs != last || at == bytes.len() {
-            return Err(format!("the log has {epochs} epochs, so none follows epoch {last}"));
-        }
         fs::write(&path, &bytes[..at + 11]).unwrap();
         for left in ["models", "summary.json"].map(|name| state.join(name)) {
             let _ = fs::remove_dir_all(&left).or_else(|_| fs::remove_file(&left));
@@ -280,6 +271,8 @@ impl<'a> Run<'a> {
         let mut found = files(&self.folder.join("out"), "");
         let kept = |name: &str| name.starts_with("state/models/") || ["state/quarantine.ndjson", SUMMARY].contains(&name);
         found.extend(files(&self.folder.join("state"), "state/").into_iter().filter(|(name, _)| kept(name)));
+        // Cases that quarantine nothing keep no empty file.
+        found.retain(|name, path| name != "state/quarantine.ndjson" || fs::metadata(path).unwrap().len() > 0);
         found
     }
 

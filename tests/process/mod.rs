@@ -139,3 +139,24 @@ pub fn hosts(processes: usize) -> String {
     }
     found.join(",")
 }
+
+/// Where the whole entries of a state directory's `progress.log` begin, and which of them commit an epoch; then where the last one ends.
+/// The layout is that of `progress/file_log.rs`; nothing if there is no log yet.
+pub fn log_entries(state: &Path) -> (Vec<(usize, bool)>, usize) {
+    let bytes = std::fs::read(state.join("progress.log")).unwrap_or_default();
+    let (mut entries, mut at) = (Vec::new(), 8);
+    while at + 16 <= bytes.len() {
+        let length = u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]) as usize;
+        if at + 16 + length > bytes.len() {
+            break;
+        }
+        entries.push((at, bytes[at + 16..].starts_with(b"{\"epoch\"")));
+        at += 16 + length;
+    }
+    (entries, at)
+}
+
+/// How many epochs a state directory's log has committed.
+pub fn epochs(state: &Path) -> usize {
+    log_entries(state).0.iter().filter(|(_, is_epoch)| *is_epoch).count()
+}
