@@ -7,8 +7,8 @@ class Check:
     """One oracle's verdict."""
 
     def __init__(self, name):
-        self.name, self.values, self.worst, self.where, self.faults = name, 0, 0.0, "", []
-        self.bounds = set()
+        self.name, self.values, self.faults = name, 0, []
+        self.worst = {}  # by bound: the worst difference and where
 
     def fault(self, text):
         """Something is wrong."""
@@ -45,25 +45,17 @@ class Check:
         with np.errstate(divide="ignore", invalid="ignore"):
             relative = np.where(off == 0, 0.0, off / unit)
         at = int(np.argmax(relative))
-        self.bounds.add(bound)
-        if relative[at] / bound > self.worst_share():
-            self.worst, self.where, self._bound = float(relative[at]), what, bound
+        self.worst[bound] = max(self.worst.get(bound, (0.0, "")), (float(relative[at]), what))
         wrong = np.flatnonzero(~(relative <= bound))
         if len(wrong):
             i = here[wrong[0]]
             self.fault(f"{what}: {len(wrong)} of {len(got)} rows differ by more than {bound:g}, worst {relative[at]:.1e}, first row {name(i)}: {got[i]!r} instead of {wanted[i]!r}")
 
-    _bound = 1.0
-
-    def worst_share(self):
-        """The worst difference as a share of its bound."""
-        return self.worst / self._bound
-
     def line(self):
         """The verdict in a line or more."""
         verdict = "FAILED" if self.faults else "ok    "
-        worst = "" if not self.bounds else f", worst {self.worst:.1e} of {self._bound:.0e}" + (f" in {self.where}" if self.worst else "")
-        lines = [f"{verdict} {self.name}: {self.values:,} values{worst}"]
+        worst = "".join(f"; worst {off:.1e} of {bound:.0e}" + (f" ({where})" if off else "") for bound, (off, where) in sorted(self.worst.items()))
+        lines = [f"{verdict} {self.name}: {self.values:,} values{worst or '; all equal'}"]
         lines += [f"         {fault}" for fault in self.faults[:6]]
         if len(self.faults) > 6:
             lines.append(f"         and {len(self.faults) - 6} more")

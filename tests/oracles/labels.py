@@ -6,7 +6,7 @@ from river import evaluate, linear_model, metrics, optim, preprocessing, stream
 
 from windows import START
 
-PERTURBED = {"probability", "x0"}
+PERTURBED = {"probability", "x0", "value"}
 COUNT, WIDTH, WITHIN = 6000, 5, 3_600_000
 
 

@@ -6,7 +6,7 @@ from sklearn import metrics
 
 from windows import START
 
-PERTURBED = {"value", "key", "probability", "prediction"}
+PERTURBED = {"adwin": {"key"}, "quality": {"value"}, "psi": {"value"}}
 HALF_HOUR = 1_800_000
 
 

@@ -17,12 +17,17 @@ def oracles(only):
     return [(module, function) for module, function in found if not only or only in f"{module}.{function}"]
 
 
+def noticed(columns, function):
+    """Columns that an oracle compares: of the module, or by function."""
+    return columns[function] if isinstance(columns, dict) else columns
+
+
 def one(module, function, binary, root, work, perturb):
     """Runs one oracle; its verdict as (passed, text)."""
     start = time.monotonic()
     loaded = importlib.import_module(module)
     check = Check(f"{module}.{function}")
-    engine = Engine(binary, root, pathlib.Path(work), loaded.PERTURBED if perturb else None)
+    engine = Engine(binary, root, pathlib.Path(work), noticed(loaded.PERTURBED, function) if perturb else None)
     try:
         getattr(loaded, function)(engine, check)
         if not check.values:

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 START = 1_704_067_200_000  # 2024-01-01T00:00Z in ms
 BIG = 10**15
-PERTURBED = {"n_1h", "sum_a_1h", "gap", "n_10s", "n_20m", "avg_a_20m", "ad_id"}
+PERTURBED = {"n_10s", "sum_a_2m", "stddev_pop_big_20m", "last_s_20m", "gap", "ewm_avg_i_30s"}
 
 SCHEMA = """schema = { id = "int64", ts = "timestamp_ms", k = "string?", g = "int64", a = "float64?", big = "float64?", swing = "float64", i = "int64?",
   d = "decimal(18,4)?", b = "bool?", s = "string?", f = "int64?" }"""
