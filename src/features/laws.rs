@@ -19,6 +19,8 @@ use crate::data::{Cell, CellType, FeatureRows};
 /// Argument columns of the suite: short decimals, any floats, integers, booleans, timestamps, strings.
 const KINDS: [CellType; 6] = [CellType::Float64, CellType::Float64, CellType::Int64, CellType::Bool, CellType::Timestamp, CellType::Text];
 const LATENESS: i64 = 12;
+/// Disorder beyond every sliding window.
+const WIDE: i64 = 150;
 
 fn arrow_type(kind: CellType) -> DataType {
     match kind {
@@ -112,14 +114,14 @@ struct Record {
     pass: bool,
 }
 
-fn records(seed: u64, count: usize, shape: Shape, disorder: bool) -> Vec<Record> {
+fn records(seed: u64, count: usize, shape: Shape, disorder: i64) -> Vec<Record> {
     let mut random = Random(seed);
     let mut newest = 100;
     let mut list = Vec::new();
     for _ in 0..count {
         newest +=
             [0, 0, 1, 1, 2, 5, 30][random.below(7) as usize] * i64::from(random.below(40) != 0) + 200 * i64::from(random.below(60) == 0);
-        let time = if disorder && random.below(4) == 0 { newest - random.below(LATENESS as u64) } else { newest };
+        let time = if disorder > 0 && random.below(4) == 0 { newest - random.below(disorder as u64) } else { newest };
         let float = match shape {
             Shape::Gaussian => random.unit() * 2.0 - 1.0,
             Shape::Offset => 1e15 + random.below(9) as f64 / 8.0,
@@ -308,6 +310,9 @@ fn check(spec: &ViewSpec, feature: &FeatureSpec, present: &[&Record], own: bool,
             if degrees == 0.0 {
                 return same(Cell::Null);
             }
+            if numbers().windows(2).all(|pair| pair[0] == pair[1]) {
+                return same(Cell::Float64(0.0));
+            }
             let mean = numbers().iter().fold(Dd::default(), |sum, x| sum.plus(Dd::sum(*x, 0.0))).over(n);
             let deviation = numbers().iter().fold(Dd::default(), |sum, x| {
                 let distance = Dd::sum(*x, 0.0).minus(mean);
@@ -358,11 +363,12 @@ fn insert<'a>(sorted: &mut Vec<&'a Record>, record: &'a Record) -> usize {
 fn every_row_equals_a_fresh_computation() {
     let program = Program::new(Arc::new(spec()));
     for (seed, shape, disorder, lag) in [
-        (1, Shape::Gaussian, true, Some(0)),
-        (2, Shape::Offset, true, Some(7)),
-        (3, Shape::Mixed, true, Some(0)),
-        (4, Shape::Mixed, false, Some(0)),
-        (5, Shape::Gaussian, true, None),
+        (1, Shape::Gaussian, LATENESS, Some(0)),
+        (2, Shape::Offset, LATENESS, Some(7)),
+        (3, Shape::Mixed, LATENESS, Some(0)),
+        (4, Shape::Mixed, 0, Some(0)),
+        (5, Shape::Gaussian, LATENESS, None),
+        (6, Shape::Mixed, WIDE, Some(0)),
     ] {
         let list = records(seed, 220, shape, disorder);
         let (updates, mut key, mut sorted, mut random) = (updates(&list), Key::new(&program), Vec::new(), Random(seed));
@@ -389,7 +395,7 @@ fn every_row_equals_a_fresh_computation() {
 fn probes_snapshots_and_watermarks_change_no_bit() {
     let program = Program::new(Arc::new(spec()));
     for (seed, shape) in [(11, Shape::Gaussian), (12, Shape::Offset), (13, Shape::Mixed)] {
-        let list = records(seed, 250, shape, true);
+        let list = records(seed, 250, shape, LATENESS);
         let (updates, mut plain, mut other, mut random) = (updates(&list), Key::new(&program), Key::new(&program), Random(seed));
         let mut watermark = i64::MIN;
         for row in 0..list.len() {
@@ -418,7 +424,7 @@ fn probes_snapshots_and_watermarks_change_no_bit() {
 fn a_window_of_equal_values_has_no_variance() {
     let program = Program::new(Arc::new(spec()));
     for value in [0.1 + 0.2, 12.34, 1e15 + 0.125, -7.7e300, 1.0 / 3.0] {
-        let mut list = records(21, 300, Shape::Mixed, false);
+        let mut list = records(21, 300, Shape::Mixed, 0);
         list[120..].iter_mut().for_each(|record| record.float = record.float.map(|_| value));
         let (updates, mut key) = (updates(&list), Key::new(&program));
         let settled = list[120].time + 100;
@@ -452,7 +458,7 @@ fn an_empty_window_counts_zero_and_is_null_otherwise() {
 fn only_the_newest_records_are_kept_where_they_are_bounded() {
     let bounded = ViewSpec { max_records_per_key: Some(5), ..spec() };
     let program = Program::new(Arc::new(bounded));
-    let list = records(31, 200, Shape::Gaussian, false);
+    let list = records(31, 200, Shape::Gaussian, 0);
     let (updates, mut key) = (updates(&list), Key::new(&program));
     for row in 0..list.len() {
         let out = key.update(&program, &updates, row, i64::MIN);

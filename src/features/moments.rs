@@ -64,6 +64,17 @@ const ZERO: usize = WORDS + 1;
 /// Behind the total: prefix sums hold from this index on; ranges that begin before it (only queries far into the past do) are summed afresh.
 const VALID: usize = WORDS + 2;
 
+/// What a difference of double-double prefix sums is worth.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Quality {
+    /// As exact as S7.5 asks for.
+    Good,
+    /// As exact, and the spread is within the error: that of equal values, which is 0 (S7.5).
+    Flat,
+    /// To be summed afresh.
+    Poor,
+}
+
 /// Sums as scaled integers, for the fast path.
 #[derive(Clone, Copy)]
 struct Exact {
@@ -164,7 +175,7 @@ impl Moments {
     /// Adds a value in the present mode; counts alone need no more.
     #[inline]
     fn apply(&self, sums: &mut Sums, word: u64) {
-        if self.row_words > 1 { sums.apply(self.float, word) } else { sums.n += 1 }
+        if self.row_words > 1 { sums.apply(self.float, word) } else { sums.n = sums.n.wrapping_add(1) }
     }
 
     /// Writes all prefix sums again, from zero at the head of the longest window: forwards, and backwards for what is older.
@@ -274,15 +285,18 @@ impl Moments {
             square: combine(total.mode & SQUARE_DD != 0, end.square, start.square, true),
             ..total
         };
-        if total.mode & SQUARE_DD != 0 && sums.n > 0 && !self.is_good(key, lo, &sums, &start, &end) {
-            self.scan(key, Sums::default(), lo, hi)
-        } else {
-            sums
+        if total.mode & SQUARE_DD == 0 || sums.n == 0 {
+            return sums;
+        }
+        match self.quality(key, lo, &sums, &start, &end) {
+            Quality::Good => sums,
+            Quality::Flat => sums.flat(self.float),
+            Quality::Poor => self.scan(key, Sums::default(), lo, hi),
         }
     }
 
-    /// Whether the error bound of a difference of double-double prefix sums is small enough (S7.5).
-    fn is_good(&self, key: &KeyMut<'_>, lo: u64, sums: &Sums, start: &Sums, end: &Sums) -> bool {
+    /// What the error bound of a difference of double-double prefix sums says about it (S7.5).
+    fn quality(&self, key: &KeyMut<'_>, lo: u64, sums: &Sums, start: &Sums, end: &Sums) -> Quality {
         let zero = key.fixed[self.total + ZERO];
         let steps = (key.ring.end().saturating_sub(zero)).max(zero.saturating_sub(lo)) as f64 + 8.0;
         let magnitude = Dd::from_words(start.square).hi.abs().max(Dd::from_words(end.square).hi.abs());
@@ -291,9 +305,16 @@ impl Moments {
         let centre = if self.float { f64::from_bits(sums.centre) } else { sums.centre as i64 as f64 };
         let squares = (square.hi + 2.0 * centre * sum.hi + n * centre * centre).max(0.0);
         let deviation = square.minus(sum.times(sum).over(n)).hi;
-        let (square_error, sum_error) = (steps * STEP * magnitude, steps * STEP * (steps * magnitude).sqrt());
+        let sum_error = steps * STEP * (steps * magnitude).sqrt();
+        let square_error = steps * STEP * magnitude + 2.0 * (sum.hi / n).abs() * sum_error;
         let size = sums.total(self.float).hi.abs().max(squares.sqrt());
-        square_error <= (deviation * 1e-13).max(squares / n * 2e-16) && sum_error <= size * 1e-13
+        if square_error > (deviation * 1e-13).max(squares / n * 2e-16) || sum_error > size * 1e-13 {
+            Quality::Poor
+        } else if sums.n == 1 || deviation <= square_error {
+            Quality::Flat
+        } else {
+            Quality::Good
+        }
     }
 
     /// Goes on from `sums` over the records of `[lo, hi)`, in order.

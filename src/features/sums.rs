@@ -18,7 +18,7 @@ pub struct Sums {
     pub largest: u64,
     /// Centre: the bits of the value.
     pub centre: u64,
-    /// Number of values.
+    /// Number of values; of prefix sums behind the point where they are zero, minus that (wrapping).
     pub n: u64,
     /// Σx as an integer, or Σ(x − centre) as a double-double.
     pub sum: [u64; 2],
@@ -122,7 +122,7 @@ impl Sums {
     #[inline]
     pub fn apply(&mut self, float: bool, word: u64) {
         let (sum, square) = self.terms(float, word);
-        self.n += 1;
+        self.n = self.n.wrapping_add(1);
         self.sum = combine(self.mode & SUM_DD != 0, self.sum, sum, false);
         self.square = combine(self.mode & SQUARE_DD != 0, self.square, square, false);
         if self.mode & SUM_DD == 0 {
@@ -184,6 +184,12 @@ impl Sums {
         let square = Dd::from_words(self.square);
         let rest = square.minus(sum.times(sum).over(n)).hi;
         (if rest > square.hi * RESOLUTION { rest } else { 0.0 }, 1.0)
+    }
+
+    /// These sums with Σ(x − mean)² = 0, in `SQUARE_DD` mode.
+    pub fn flat(self, float: bool) -> Self {
+        let sum = self.centred(float);
+        Self { square: sum.times(sum).over(self.n as f64).words(), ..self }
     }
 
     /// Σ(x − centre), in `SQUARE_DD` mode.

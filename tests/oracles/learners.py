@@ -1,22 +1,22 @@
-#!/usr/bin/env python3
-"""The online linear models against River 0.26.1 (SGD, AdaGrad) and against the FTRL-Proximal paper in numpy.
+"""The online linear models against River 0.26.1 (SGD, AdaGrad) and against the FTRL-Proximal paper in numpy, row by row: predict, then learn (S10.2).
 
-  python learners.py [--rows 50000] -- COMMAND [ARG...]
+All models of a pipeline read the same Parquet rows. The core cases are compared over 50,000 rows, the many options over the first 8,000 of them:
+predictions are made before their row is learned, so a shorter comparison is the beginning of the longer one. The scaler is that of River's
+`StandardScaler | model` (S10.3). Nulls are what River does not see, so compared without penalties.
 
-needs `pip install river==0.26.1 numpy`. COMMAND is run once per case with one more argument, the case as JSON:
-  {"logistic", "optimizer": {"kind", ...}, "scaler": "none" | "on_learn" | "before", "l1", "l2", "clip_gradient", "intercept_lr",
-   "intercept_init", "width"}
-It reads CSV rows `y,weight,x0,x1,...` from its standard input (an empty y: no label; an empty x: null) and prints one prediction a line, made before
-its row is learned, in the shortest form that reads back equal. Exit 1 if a prediction is off by more than 1e-9, relative to max(|p|, 1e-3).
-
-River's FTRL solves its weights one step late, so it is no oracle; `Paper` is algorithm 1 of McMahan et al., KDD 2013.
+River's FTRL solves its weights one step late, so it is no oracle; `Paper` is algorithm 1 of McMahan et al., "Ad click prediction: a view from the
+trenches", KDD 2013. Differences are relative to max(|p|, 1e-3).
 """
-import argparse, json, math, subprocess, sys
+import math
 
 import numpy as np
+import pyarrow as pa
 from river import linear_model, optim, preprocessing
 
-WIDTH = 12
+from windows import START
+
+WIDTH, ROWS, SHORT, BOUND = 12, 50_000, 8_000, 1e-9
+PERTURBED = {"probability", "prediction"}
 
 
 class Paper:
@@ -66,88 +66,141 @@ class River:
 def dense(x):
     """A row's dictionary as a vector; what is missing is 0."""
     out = np.zeros(WIDTH)
-    for j, value in x.items():
-        out[j] = value
+    for name, value in x.items():
+        out[int(name[1:])] = value
     return out
 
 
-def rows(count, logistic, nulls, scaled):
-    """Random rows as dictionaries without the nulls, with label (or None) and weight. Column 3 is constant, sizes differ widely if scaled."""
-    random = np.random.default_rng(7)
-    size = 10.0 ** random.integers(-3, 4, WIDTH) if scaled else np.full(WIDTH, 0.4)
-    truth = random.normal(size=WIDTH)
-    for _ in range(count):
-        u = random.normal(size=WIDTH) + 0.2
-        u[3] = 1.0
-        signal = float(u @ truth) + random.normal()
-        y = float(signal > 0.5) if logistic else signal
-        weight = float(random.uniform(0, 2)) if random.uniform() < 0.3 else 1.0
-        x = {j: float(u[j] * size[j]) for j in range(WIDTH) if not (nulls and random.uniform() < 0.1)}
-        yield x, (y if random.uniform() < 0.9 else None), weight
+def data(count):
+    """Columns: a (sizes from 1e-3 to 1e3, column 3 constant), n (the same with nulls), u (all of one size), labels and weights. NaN stands for null."""
+    chance = np.random.default_rng(7)
+    raw = chance.normal(size=(count, WIDTH)) + 0.2
+    raw[:, 3] = 1.0
+    signal = raw @ chance.normal(size=WIDTH) + chance.normal(size=count)
+    unlabelled = chance.random(count) < 0.1
+    columns = {"id": np.arange(count), "ts": pa.array(START + np.arange(count) * 100, pa.timestamp("ms"))}
+    scaled = raw * 10.0 ** chance.integers(-3, 4, WIDTH)
+    holes = chance.random((count, WIDTH)) < 0.1
+    for j in range(WIDTH):
+        columns[f"a{j}"] = scaled[:, j]
+        columns[f"n{j}"] = np.where(holes[:, j], np.nan, scaled[:, j])
+        columns[f"u{j}"] = raw[:, j] * 0.4
+    columns["yes"] = np.where(unlabelled, np.nan, signal > 0.5)
+    columns["amount"] = np.where(unlabelled, np.nan, signal)
+    columns["w"] = np.where(chance.random(count) < 0.3, chance.uniform(0, 2, count), 1.0)
+    return columns
 
 
-def expected(case, data):
+def table(columns):
+    """The columns as Arrow, NaN as null."""
+    return pa.table({name: values if isinstance(values, pa.Array) else pa.array(values, from_pandas=True) for name, values in columns.items()})
+
+
+def expected(case, columns, count):
     """The oracle's predictions."""
     oracle = Paper(case) if case["optimizer"]["kind"] == "ftrl" else River(case)
     scaler = None if case["scaler"] == "none" else preprocessing.StandardScaler()
+    names = [f"{case['inputs']}{j}" for j in range(WIDTH)]
+    rows = np.column_stack([columns[name][:count] for name in names]).tolist()
+    labels, weights = columns["yes" if case["logistic"] else "amount"][:count].tolist(), columns["w"][:count].tolist()
     out = []
-    for x, y, weight in data:
+    for row, y, weight in zip(rows, labels, weights):
+        x = {name: value for name, value in zip(names, row) if value == value}
         if case["scaler"] == "before":
             scaler.learn_one(x)
         out.append(oracle.predict(scaler.transform_one(x) if scaler else x))
-        if y is not None:
+        if y == y:
             if case["scaler"] == "on_learn":
                 scaler.learn_one(x)
             oracle.learn(scaler.transform_one(x) if scaler else x, y, weight)
-    return np.array(out)
+    return out
 
 
-def cases():
-    """Name, case, and whether rows have nulls (which River then simply does not see; so without penalties)."""
-    base = {"l1": 0.0, "l2": 0.0, "clip_gradient": 1e12, "intercept_lr": 0.01, "intercept_init": 0.0, "width": WIDTH}
-    optimizers = [
-        {"kind": "sgd", "lr": 0.01},
-        {"kind": "adagrad", "lr": 0.1, "eps": 1e-8},
-        {"kind": "ftrl", "alpha": 0.05, "beta": 1.0, "l1": 0.0, "l2": 1.0},
-        {"kind": "ftrl", "alpha": 0.1, "beta": 0.5, "l1": 2.0, "l2": 0.1},
-    ]
+BASE = {"l1": 0.0, "l2": 0.0, "clip_gradient": 1e12, "intercept_lr": 0.01, "intercept_init": 0.0}
+SGD, ADAGRAD = {"kind": "sgd", "lr": 0.01}, {"kind": "adagrad", "lr": 0.1, "eps": 1e-8}
+FTRL, SPARSE = {"kind": "ftrl", "alpha": 0.05, "beta": 1.0, "l1": 0.0, "l2": 1.0}, {"kind": "ftrl", "alpha": 0.1, "beta": 0.5, "l1": 2.0, "l2": 0.1}
+
+
+def case(logistic, optimizer, scaler, inputs, **more):
+    """A model; its inputs are one of the families a, n and u."""
+    return {**BASE, "logistic": logistic, "optimizer": optimizer, "scaler": scaler, "inputs": inputs, **more}
+
+
+def core(logistic, optimizers):
+    """What the 50,000 rows are for."""
+    return [case(logistic, optimizer, "on_learn", "a") for optimizer in optimizers]
+
+
+def options():
+    """Every other way to declare a model."""
     for logistic in (True, False):
-        for optimizer in optimizers:
-            for scaler in ("none", "on_learn", "before"):
-                case = {**base, "logistic": logistic, "optimizer": optimizer, "scaler": scaler}
-                yield case, False
-                if scaler != "none":
-                    yield case, True
-                if optimizer["kind"] != "ftrl":
-                    yield {**case, "l2": 0.001}, False
-                    if scaler == "on_learn":
-                        yield {**case, "l1": 0.0001}, False
-                        yield {**case, "clip_gradient": 0.3, "intercept_lr": 0.1, "intercept_init": 0.5}, False
+        for optimizer in (SGD, ADAGRAD, FTRL, SPARSE):
+            yield case(logistic, optimizer, "none", "u")
+            yield case(logistic, optimizer, "before", "a")
+            yield case(logistic, optimizer, "on_learn", "n")
+            if optimizer is SPARSE:
+                yield case(logistic, optimizer, "on_learn", "a")
+            elif optimizer is not FTRL:
+                yield case(logistic, optimizer, "on_learn", "a", l2=0.001)
+                yield case(logistic, optimizer, "on_learn", "a", l1=0.0001)
+                yield case(logistic, optimizer, "on_learn", "a", clip_gradient=0.3, intercept_lr=0.1, intercept_init=0.5)
+        yield case(logistic, SGD, "before", "n")
 
 
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--rows", type=int, default=50_000)
-    parser.add_argument("command", nargs="+")
-    arguments = parser.parse_args()
-    worst = 0.0
-    for case, nulls in cases():
-        data = list(rows(arguments.rows, case["logistic"], nulls, case["scaler"] != "none"))
-        lines = [",".join(["" if y is None else repr(y), repr(w)] + [repr(x[j]) if j in x else "" for j in range(WIDTH)]) for x, y, w in data]
-        run = subprocess.run([*arguments.command, json.dumps(case)], input="\n".join(lines) + "\n", capture_output=True, text=True, check=True)
-        got, wanted = np.array([float(line) for line in run.stdout.split()]), expected(case, data)
-        assert len(got) == len(wanted), f"{len(got)} predictions for {len(wanted)} rows"
-        difference = float(np.max(np.abs(got - wanted) / np.maximum(np.abs(wanted), 1e-3)))
-        worst = max(worst, difference)
-        o = case["optimizer"]
-        extra = "".join(f" {k}={case[k]}" for k in ("l1", "l2") if case[k]) + (" clipped" if case["clip_gradient"] < 1 else "") + (" nulls" if nulls else "")
-        if o["kind"] == "ftrl" and o["l1"]:
-            extra += " sparse"
-        flag = "" if difference <= 1e-9 else "  TOO FAR"
-        print(f"{'logistic' if case['logistic'] else 'linear':8} {o['kind']:7} {case['scaler']:8}{extra:18} {difference:.1e}{flag}", flush=True)
-    print(f"worst {worst:.1e} over {arguments.rows} rows a case")
-    sys.exit(worst > 1e-9)
+def model(name, case):
+    """A model and its sink as TOML."""
+    values = ", ".join(f'{key} = {value!r}'.replace("'", '"') for key, value in case["optimizer"].items())
+    scaler = '{ kind = "standard", update = "before" }' if case["scaler"] == "before" else '"none"' if case["scaler"] == "none" else '"standard"'
+    inputs = ", ".join(f'"{case["inputs"]}{j}"' for j in range(WIDTH))
+    return f"""[models.{name}]
+kind = "{'logistic' if case['logistic'] else 'linear'}_regression"
+from = "x"
+features = [{inputs}]
+label = "{'yes' if case['logistic'] else 'amount'}"
+weight = "w"
+optimizer = {{ {values} }}
+scaler = {scaler}
+learn = "record"
+{''.join(f'{key} = {case[key]!r}' + chr(10) for key in BASE)}[sinks.{name}]
+kind = "parquet"
+from = "models.{name}"
+path = "${{OUT}}/{name}.parquet"
+columns = ["id", "{'probability' if case['logistic'] else 'prediction'}"]
+"""
 
 
-if __name__ == "__main__":
-    main()
+def describe(case):
+    """A case in words."""
+    extra = [key for key in ("l1", "l2") if case[key]] + ["clipped"] * (case["clip_gradient"] < 1) + ["nulls"] * (case["inputs"] == "n") + ["sparse"] * (case["optimizer"] is SPARSE)
+    return " ".join(["logistic" if case["logistic"] else "linear", case["optimizer"]["kind"], case["scaler"], *extra])
+
+
+def against(engine, check, cases, count):
+    """Runs all cases in one pipeline and compares the predictions of each."""
+    columns = data(ROWS)
+    families = {case["inputs"] for case in cases}
+    used = {name: values[:count] for name, values in columns.items() if name in ("id", "ts", "yes", "amount", "w") or name[0] in families and name[1:].isdigit()}
+    pipeline = 'epoch = { max_rows = 4096 }\n[sources.x]\nkind = "file"\npath = "${IN}/x.parquet"\nevent_time = "ts"\nkey = "id"\n'
+    outcome = engine.run(check.name, pipeline + "".join(model(f"m{n}", case) for n, case in enumerate(cases)), {"x.parquet": table(used)}, 2)
+    for n, case in enumerate(cases):
+        wanted = expected(case, columns, count)
+        got = outcome.table(f"m{n}")["probability" if case["logistic"] else "prediction"]
+        check.close(describe(case), got, wanted, BOUND, [max(abs(p), 1e-3) for p in wanted])
+
+
+def logistic(engine, check):
+    """50,000 rows: SGD and AdaGrad as in River, FTRL as in the paper."""
+    against(engine, check, core(True, (SGD, ADAGRAD, FTRL)), ROWS)
+
+
+def linear(engine, check):
+    """50,000 rows: SGD and AdaGrad as in River, FTRL as in the paper."""
+    against(engine, check, core(False, (SGD, ADAGRAD, FTRL)), ROWS)
+
+
+def scalers_and_penalties(engine, check):
+    """All scalers, nulls, L1, L2, clipping and intercepts."""
+    against(engine, check, list(options()), SHORT)
+
+
+ORACLES = [logistic, linear, scalers_and_penalties]
