@@ -7,7 +7,11 @@ use crate::error::Exit;
 /// What timely's communication threads say when a peer is gone; its text is kept stable for this use.
 const PEER_LOST: &str = "timely communication error:";
 
-/// After the usual message a panic ends the process: 75 if a peer process went away (start again), 70 otherwise (a bug).
+/// Where timely waits for the other processes; it panics there if whoever connects does not say which process it is.
+const WAITING: &str = "networking.rs";
+
+/// After the usual message a panic ends the process: 75 if a peer process went away or a stranger called while it waited for its peers (start again),
+/// 70 otherwise (a bug).
 pub fn install_panic_hook() {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
@@ -16,8 +20,15 @@ pub fn install_panic_hook() {
             eprintln!("error: another process of this cluster is gone: {said}\nhelp: nothing committed is lost; start all processes again");
             std::process::exit(Exit::Restart as i32);
         }
+        if panic.location().is_some_and(|place| place.file().contains("timely_communication") && place.file().ends_with(WAITING)) {
+            eprintln!("error: something that is no process of this cluster connected to this process's address in --hosts: {said}");
+            eprintln!("help: nothing committed is lost; start all processes again, and let only them reach these ports");
+            std::process::exit(Exit::Restart as i32);
+        }
         usual(panic);
-        eprintln!("help: this is a bug in Tidemill: please report it with the pipeline file and the lines above; nothing committed is lost");
+        eprintln!(
+            "help: this is a bug in Tidemill: please report it with the pipeline file and the lines above; nothing committed is lost"
+        );
         std::process::exit(Exit::Internal as i32);
     }));
 }
