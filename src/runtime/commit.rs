@@ -93,12 +93,18 @@ impl CommitLoop {
     }
 
     fn commit(&mut self, group: Vec<EpochReport>, figures: &mut Figures, last: &mut Option<Instant>) -> Result<()> {
-        let Some(newest) = group.last().map(|report| report.outputs.record.epoch) else { return Ok(()) };
+        let mut newest = None;
+        let mut refused = Ok(());
         let mut fresh = Vec::with_capacity(group.len());
         for report in group {
-            self.check_quarantine(&report.outputs.record)?;
+            let epoch = report.outputs.record.epoch;
+            refused = self.check_quarantine(&report.outputs.record);
+            if refused.is_err() {
+                break;
+            }
+            newest = Some(epoch);
             figures.observe(&report.outputs.record, &report.pulses);
-            match self.recorded.remove(&report.outputs.record.epoch) {
+            match self.recorded.remove(&epoch) {
                 Some(_) => self.committer.verify(&report.outputs)?,
                 None => fresh.push(report),
             }
@@ -113,8 +119,10 @@ impl CommitLoop {
             }
             *last = Some(now);
         }
-        self.committed.advance(newest);
-        self.line.show(figures);
-        Ok(())
+        if let Some(newest) = newest {
+            self.committed.advance(newest);
+            self.line.show(figures);
+        }
+        refused
     }
 }
