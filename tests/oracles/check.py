@@ -33,7 +33,9 @@ class Check:
         nulls = [i for i in range(len(got)) if (got[i] is None) != (wanted[i] is None)]
         if nulls:
             i = nulls[0]
-            return self.fault(f"{what}: {len(nulls)} of {len(got)} rows are null on one side only, first row {name(i)}: {got[i]!r} instead of {wanted[i]!r}")
+            return self.fault(
+                f"{what}: {len(nulls)} of {len(got)} rows are null on one side only, first row {name(i)}: {got[i]!r} instead of {wanted[i]!r}"
+            )
         here = np.array([i for i in range(len(got)) if got[i] is not None], dtype=int)
         if not len(here):
             return
@@ -49,12 +51,16 @@ class Check:
         wrong = np.flatnonzero(~(relative <= bound))
         if len(wrong):
             i = here[wrong[0]]
-            self.fault(f"{what}: {len(wrong)} of {len(got)} rows differ by more than {bound:g}, worst {relative[at]:.1e}, first row {name(i)}: {got[i]!r} instead of {wanted[i]!r}")
+            self.fault(
+                f"{what}: {len(wrong)} of {len(got)} rows differ by more than {bound:g}, worst {relative[at]:.1e}, first row {name(i)}: {got[i]!r} instead of {wanted[i]!r}"
+            )
 
     def line(self):
         """The verdict in a line or more."""
         verdict = "FAILED" if self.faults else "ok    "
-        worst = "".join(f"; worst {off:.1e} of {bound:.0e}" + (f" ({where})" if off else "") for bound, (off, where) in sorted(self.worst.items()))
+        worst = "".join(
+            f"; worst {off:.1e} of {bound:.0e}" + (f" ({where})" if off else "") for bound, (off, where) in sorted(self.worst.items())
+        )
         lines = [f"{verdict} {self.name}: {self.values:,} values{worst or '; all equal'}"]
         lines += [f"         {fault}" for fault in self.faults[:6]]
         if len(self.faults) > 6:

@@ -2,7 +2,13 @@
 
 Nothing of the engine is imported or linked: a pipeline file and input files go in, output files come out, as for any user.
 """
-import json, os, pathlib, random, shutil, subprocess
+
+import json
+import os
+import pathlib
+import random
+import shutil
+import subprocess
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -41,7 +47,15 @@ class Outcome:
             column = chance.choice(list(row))
             value = row[column]
             if column in self.perturb and value is not None:
-                row[column] = not value if isinstance(value, bool) else value + 1 if isinstance(value, int) else value * 1.02 + 1e-6 if isinstance(value, float) else None
+                row[column] = (
+                    not value
+                    if isinstance(value, bool)
+                    else value + 1
+                    if isinstance(value, int)
+                    else value * 1.02 + 1e-6
+                    if isinstance(value, float)
+                    else None
+                )
                 return rows
         return rows
 
@@ -65,7 +79,17 @@ class Engine:
             else:
                 (folder / "in" / file).write_text("".join(json.dumps(row, default=str) + "\n" for row in content))
         (folder / "pipeline.toml").write_text(f'[pipeline]\nname = "{name}"\n' + pipeline)
-        command = [self.binary, "run", str(folder / "pipeline.toml"), "-w", str(workers), "-q", "--fresh", "--state-dir", str(folder / "state")]
+        command = [
+            self.binary,
+            "run",
+            str(folder / "pipeline.toml"),
+            "-w",
+            str(workers),
+            "-q",
+            "--fresh",
+            "--state-dir",
+            str(folder / "state"),
+        ]
         environment = {**os.environ, "IN": str(folder / "in"), "OUT": str(folder / "out"), "RUST_BACKTRACE": "0"}
         run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
         if run.returncode != 0:

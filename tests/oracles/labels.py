@@ -1,4 +1,5 @@
 """Labels that arrive later (S10.5), against River's `simulate_qa`: questions and answers in the order of their times, answers first at equal times."""
+
 import datetime
 
 import numpy as np
@@ -19,7 +20,10 @@ def data(seed):
     truth = ((x - 2) / [1, 10, 0.1, 100, 3]) @ chance.normal(size=WIDTH)
     y = truth + chance.normal(size=COUNT) * 0.5 > 0
     delay = np.where(chance.random(COUNT) < 0.1, 0, chance.integers(0, 40_000, COUNT) * 100)
-    return [{"x": {f"x{j}": float(row[j]) for j in range(WIDTH)}, "t": int(time), "y": bool(label), "delay": int(wait)} for row, time, label, wait in zip(x, t, y, delay)]
+    return [
+        {"x": {f"x{j}": float(row[j]) for j in range(WIDTH)}, "t": int(time), "y": bool(label), "delay": int(wait)}
+        for row, time, label, wait in zip(x, t, y, delay)
+    ]
 
 
 def pipeline(answers):

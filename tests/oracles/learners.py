@@ -7,6 +7,7 @@ predictions are made before their row is learned, so a shorter comparison is the
 River's FTRL solves its weights one step late, so it is no oracle; `Paper` is algorithm 1 of McMahan et al., "Ad click prediction: a view from the
 trenches", KDD 2013. Differences are relative to max(|p|, 1e-3).
 """
+
 import math
 
 import numpy as np
@@ -93,7 +94,9 @@ def data(count):
 
 def table(columns):
     """The columns as Arrow, NaN as null."""
-    return pa.table({name: values if isinstance(values, pa.Array) else pa.array(values, from_pandas=True) for name, values in columns.items()})
+    return pa.table(
+        {name: values if isinstance(values, pa.Array) else pa.array(values, from_pandas=True) for name, values in columns.items()}
+    )
 
 
 def expected(case, columns, count):
@@ -118,7 +121,10 @@ def expected(case, columns, count):
 
 BASE = {"l1": 0.0, "l2": 0.0, "clip_gradient": 1e12, "intercept_lr": 0.01, "intercept_init": 0.0}
 SGD, ADAGRAD = {"kind": "sgd", "lr": 0.01}, {"kind": "adagrad", "lr": 0.1, "eps": 1e-8}
-FTRL, SPARSE = {"kind": "ftrl", "alpha": 0.05, "beta": 1.0, "l1": 0.0, "l2": 1.0}, {"kind": "ftrl", "alpha": 0.1, "beta": 0.5, "l1": 2.0, "l2": 0.1}
+FTRL, SPARSE = (
+    {"kind": "ftrl", "alpha": 0.05, "beta": 1.0, "l1": 0.0, "l2": 1.0},
+    {"kind": "ftrl", "alpha": 0.1, "beta": 0.5, "l1": 2.0, "l2": 0.1},
+)
 
 
 def case(logistic, optimizer, scaler, inputs, **more):
@@ -149,29 +155,36 @@ def options():
 
 def model(name, case):
     """A model and its sink as TOML."""
-    values = ", ".join(f'{key} = {value!r}'.replace("'", '"') for key, value in case["optimizer"].items())
-    scaler = '{ kind = "standard", update = "before" }' if case["scaler"] == "before" else '"none"' if case["scaler"] == "none" else '"standard"'
+    values = ", ".join(f"{key} = {value!r}".replace("'", '"') for key, value in case["optimizer"].items())
+    scaler = (
+        '{ kind = "standard", update = "before" }' if case["scaler"] == "before" else '"none"' if case["scaler"] == "none" else '"standard"'
+    )
     inputs = ", ".join(f'"{case["inputs"]}{j}"' for j in range(WIDTH))
     return f"""[models.{name}]
-kind = "{'logistic' if case['logistic'] else 'linear'}_regression"
+kind = "{"logistic" if case["logistic"] else "linear"}_regression"
 from = "x"
 features = [{inputs}]
-label = "{'yes' if case['logistic'] else 'amount'}"
+label = "{"yes" if case["logistic"] else "amount"}"
 weight = "w"
 optimizer = {{ {values} }}
 scaler = {scaler}
 learn = "record"
-{''.join(f'{key} = {case[key]!r}' + chr(10) for key in BASE)}[sinks.{name}]
+{"".join(f"{key} = {case[key]!r}" + chr(10) for key in BASE)}[sinks.{name}]
 kind = "parquet"
 from = "models.{name}"
 path = "${{OUT}}/{name}.parquet"
-columns = ["id", "{'probability' if case['logistic'] else 'prediction'}"]
+columns = ["id", "{"probability" if case["logistic"] else "prediction"}"]
 """
 
 
 def describe(case):
     """A case in words."""
-    extra = [key for key in ("l1", "l2") if case[key]] + ["clipped"] * (case["clip_gradient"] < 1) + ["nulls"] * (case["inputs"] == "n") + ["sparse"] * (case["optimizer"] is SPARSE)
+    extra = (
+        [key for key in ("l1", "l2") if case[key]]
+        + ["clipped"] * (case["clip_gradient"] < 1)
+        + ["nulls"] * (case["inputs"] == "n")
+        + ["sparse"] * (case["optimizer"] is SPARSE)
+    )
     return " ".join(["logistic" if case["logistic"] else "linear", case["optimizer"]["kind"], case["scaler"], *extra])
 
 
@@ -179,9 +192,15 @@ def against(engine, check, cases, count):
     """Runs all cases in one pipeline and compares the predictions of each."""
     columns = data(ROWS)
     families = {case["inputs"] for case in cases}
-    used = {name: values[:count] for name, values in columns.items() if name in ("id", "ts", "yes", "amount", "w") or name[0] in families and name[1:].isdigit()}
+    used = {
+        name: values[:count]
+        for name, values in columns.items()
+        if name in ("id", "ts", "yes", "amount", "w") or name[0] in families and name[1:].isdigit()
+    }
     pipeline = 'epoch = { max_rows = 4096 }\n[sources.x]\nkind = "file"\npath = "${IN}/x.parquet"\nevent_time = "ts"\nkey = "id"\n'
-    outcome = engine.run(check.name, pipeline + "".join(model(f"m{n}", case) for n, case in enumerate(cases)), {"x.parquet": table(used)}, 2)
+    outcome = engine.run(
+        check.name, pipeline + "".join(model(f"m{n}", case) for n, case in enumerate(cases)), {"x.parquet": table(used)}, 2
+    )
     for n, case in enumerate(cases):
         wanted = expected(case, columns, count)
         got = outcome.table(f"m{n}")["probability" if case["logistic"] else "prediction"]

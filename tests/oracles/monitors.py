@@ -1,4 +1,5 @@
 """Monitors against River (ADWIN), scikit-learn (metrics) and numpy (PSI, fading metrics), all computed from the predictions that were emitted."""
+
 import numpy as np
 import pyarrow as pa
 from river import drift
@@ -14,14 +15,22 @@ def data(count, seed):
     """Two changes of the truth; inputs that drift, have nulls, ties and a constant. NaN stands for null."""
     chance = np.random.default_rng(seed)
     n = np.arange(count)
-    x = {"a": chance.normal(size=count) + np.where(n > count * 0.6, 1.0, 0.0), "b": np.round(chance.exponential(3, count)), "c": np.full(count, 2.5), "d": chance.normal(size=count) * 100}
+    x = {
+        "a": chance.normal(size=count) + np.where(n > count * 0.6, 1.0, 0.0),
+        "b": np.round(chance.exponential(3, count)),
+        "c": np.full(count, 2.5),
+        "d": chance.normal(size=count) * 100,
+    }
     x["b"][(chance.random(count) < np.where(n > count // 2, 0.2, 0.05))] = np.nan
     x["c"][count - 700 :: 9] = 3.5
     signal = x["a"] + 0.01 * x["d"]
     signal = np.where((n > count * 0.35) & (n < count * 0.7), -signal, signal) + chance.normal(size=count) * 0.7
     return {
-        "id": n, "ts": pa.array(START + np.cumsum(chance.integers(0, 4000, count)), pa.timestamp("ms")), **x,
-        "yes": np.where(chance.random(count) < 0.1, np.nan, signal > 0.3), "amount": np.where(chance.random(count) < 0.1, np.nan, 5 * signal + 100),
+        "id": n,
+        "ts": pa.array(START + np.cumsum(chance.integers(0, 4000, count)), pa.timestamp("ms")),
+        **x,
+        "yes": np.where(chance.random(count) < 0.1, np.nan, signal > 0.3),
+        "amount": np.where(chance.random(count) < 0.1, np.nan, 5 * signal + 100),
     }
 
 
@@ -37,9 +46,25 @@ def pipeline():
         text += f'[models.{name}]\nkind = "{kind}_regression"\nfrom = "x"\nfeatures = ["a", "b", "c", "d"]\nlabel = "{label}"\n{extra}\noptimizer = {{ kind = "sgd", lr = 0.02 }}\nlearn = "record"\n'
         text += f'[sinks.{name}]\nkind = "file"\nfrom = "models.{name}"\npath = "${{OUT}}/{name}.ndjson"\n'
     monitors = [("classes", ["models.m"], f"metrics = {CLASSES}"), ("amounts", ["models.r"], f"metrics = {AMOUNTS}")]
-    monitors += [(f"adwin_{model}_{n}", [f"models.{model}"], f'detectors = {{ adwin = {{ on = "error", delta = {delta} }} }}') for model in "mr" for n, delta in enumerate(DELTAS)]
-    monitors += [("psi_rows", ["models.m", "models.m.inputs"], 'detectors = { psi = { threshold = 0.2 } }\nreference = { rows = 3000 }\nwindow = { rows = 2000 }\nmin_rows = 1000')]
-    monitors += [("psi_time", ["models.r", "models.r.inputs"], 'detectors = { psi = { threshold = 0.1, bins = 7 } }\nreference = { rows = 1501 }\nwindow = "2h"\nmin_rows = 100')]
+    monitors += [
+        (f"adwin_{model}_{n}", [f"models.{model}"], f'detectors = {{ adwin = {{ on = "error", delta = {delta} }} }}')
+        for model in "mr"
+        for n, delta in enumerate(DELTAS)
+    ]
+    monitors += [
+        (
+            "psi_rows",
+            ["models.m", "models.m.inputs"],
+            "detectors = { psi = { threshold = 0.2 } }\nreference = { rows = 3000 }\nwindow = { rows = 2000 }\nmin_rows = 1000",
+        )
+    ]
+    monitors += [
+        (
+            "psi_time",
+            ["models.r", "models.r.inputs"],
+            'detectors = { psi = { threshold = 0.1, bins = 7 } }\nreference = { rows = 1501 }\nwindow = "2h"\nmin_rows = 100',
+        )
+    ]
     for name, watch, what in monitors:
         window = "" if "window" in what else 'window = "1h"\n'
         text += f'[monitors.{name}]\nwatch = {watch}\nevery = "30m"\n{what}\n{window}[sinks.{name}]\nkind = "file"\nfrom = "monitors.{name}"\npath = "${{OUT}}/{name}.ndjson"\n'
@@ -49,10 +74,15 @@ def pipeline():
 def start(engine, check, seed):
     """Runs the pipeline; its outcome, the input, and per model the labelled rows as (row, label, prediction)."""
     columns = data(24_000, seed)
-    table = pa.table({name: values if isinstance(values, pa.Array) else pa.array(values, from_pandas=True) for name, values in columns.items()})
+    table = pa.table(
+        {name: values if isinstance(values, pa.Array) else pa.array(values, from_pandas=True) for name, values in columns.items()}
+    )
     outcome = engine.run(check.name, pipeline(), {"x.parquet": table}, 2)
     times = np.array(columns["ts"].cast(pa.int64()))
-    predictions = {"m": np.array([row["probability"] for row in outcome.lines("m")]), "r": np.array([row["prediction"] for row in outcome.lines("r")])}
+    predictions = {
+        "m": np.array([row["probability"] for row in outcome.lines("m")]),
+        "r": np.array([row["prediction"] for row in outcome.lines("r")]),
+    }
     labelled = {}
     for model, label in (("m", "yes"), ("r", "amount")):
         rows = np.flatnonzero(~np.isnan(columns[label]))
@@ -89,12 +119,17 @@ def quality(engine, check):
     clipped = lambda p: np.clip(p, 1e-15, 1 - 1e-15)  # scikit-learn clips too, but elsewhere
     weights = lambda y: 0.999 ** np.arange(len(y))[::-1]
     formulas = {
-        "accuracy": lambda y, p: metrics.accuracy_score(y >= 0.5, p >= 0.4), "fading_accuracy": lambda y, p: faded((y >= 0.5) == (p >= 0.4)),
-        "log_loss": lambda y, p: metrics.log_loss(y, clipped(p), labels=[0, 1]), "fading_log_loss": lambda y, p: metrics.log_loss(y, clipped(p), labels=[0, 1], sample_weight=weights(y)),
+        "accuracy": lambda y, p: metrics.accuracy_score(y >= 0.5, p >= 0.4),
+        "fading_accuracy": lambda y, p: faded((y >= 0.5) == (p >= 0.4)),
+        "log_loss": lambda y, p: metrics.log_loss(y, clipped(p), labels=[0, 1]),
+        "fading_log_loss": lambda y, p: metrics.log_loss(y, clipped(p), labels=[0, 1], sample_weight=weights(y)),
         "roc_auc": lambda y, p: metrics.roc_auc_score(y[-10_000:], p[-10_000:]),
-        "mae": metrics.mean_absolute_error, "fading_mae": lambda y, p: faded(np.abs(y - p)),
-        "rmse": metrics.root_mean_squared_error, "fading_rmse": lambda y, p: faded((y - p) ** 2) ** 0.5,
-        "r2": metrics.r2_score, "fading_r2": lambda y, p: metrics.r2_score(y, p, sample_weight=weights(y)),
+        "mae": metrics.mean_absolute_error,
+        "fading_mae": lambda y, p: faded(np.abs(y - p)),
+        "rmse": metrics.root_mean_squared_error,
+        "fading_rmse": lambda y, p: faded((y - p) ** 2) ** 0.5,
+        "r2": metrics.r2_score,
+        "fading_r2": lambda y, p: metrics.r2_score(y, p, sample_weight=weights(y)),
     }
     for model, monitor, names in (("m", "classes", CLASSES), ("r", "amounts", AMOUNTS)):
         rows, y, p = labelled[model]
@@ -116,7 +151,9 @@ def borders(values, bins):
     for value in set(marks):
         if marks.count(value) > 1:
             inner |= {np.nextafter(value, -np.inf), value}
-    return np.array(sorted(inner - ({values[0]} if marks.count(values[0]) == 1 else set()) - ({values[-1]} if marks.count(values[-1]) == 1 else set())))
+    return np.array(
+        sorted(inner - ({values[0]} if marks.count(values[0]) == 1 else set()) - ({values[-1]} if marks.count(values[-1]) == 1 else set()))
+    )
 
 
 def psi_of(reference, window, bins):
@@ -142,11 +179,20 @@ def psi(engine, check):
         for column in ("prediction", "a", "b", "c", "d"):
             values = predictions[model] if column == "prediction" else columns[column]
             got = [row for row in outcome.lines(monitor) if row["column"] == column]
-            windows = [values[later & (interval <= end)][-2000:] if monitor == "psi_rows" else values[later & (interval <= end) & (interval > end - 4)] for end in ends]
+            windows = [
+                values[later & (interval <= end)][-2000:]
+                if monitor == "psi_rows"
+                else values[later & (interval <= end) & (interval > end - 4)]
+                for end in ends
+            ]
             wanted = [psi_of(values[:first], window, bins) for window in windows]
             check.close(f"{monitor} of {column}", [row["value"] for row in got], wanted, 1e-9, [max(abs(value), 1e-6) for value in wanted])
             check.equal(f"{monitor} rows of {column}", [row["rows"] for row in got], [len(window) for window in windows])
-            check.equal(f"{monitor} alarms of {column}", [row["alarm"] for row in got], [len(window) >= least and value >= threshold for window, value in zip(windows, wanted)])
+            check.equal(
+                f"{monitor} alarms of {column}",
+                [row["alarm"] for row in got],
+                [len(window) >= least and value >= threshold for window, value in zip(windows, wanted)],
+            )
 
 
 ORACLES = [adwin, quality, psi]

@@ -1,8 +1,17 @@
 """Runs the oracles, two at a time, and ends with `N passed, N failed`.
 
-  suite.py --binary PATH --root FOLDER [--only NAME] [--perturb] [--keep FOLDER]
+suite.py --binary PATH --root FOLDER [--only NAME] [--perturb] [--keep FOLDER]
 """
-import argparse, concurrent.futures, importlib, os, pathlib, sys, tempfile, time, traceback
+
+import argparse
+import concurrent.futures
+import importlib
+import os
+import pathlib
+import sys
+import tempfile
+import time
+import traceback
 
 from check import Check
 from engine import Engine
@@ -42,13 +51,18 @@ def main():
     parser.add_argument("--binary", required=True, help="the engine")
     parser.add_argument("--root", required=True, help="the repository")
     parser.add_argument("--only", default="", help="only oracles whose name contains this")
-    parser.add_argument("--perturb", action="store_true", help="make one value of every output slightly wrong: an oracle passes if it notices")
+    parser.add_argument(
+        "--perturb", action="store_true", help="make one value of every output slightly wrong: an oracle passes if it notices"
+    )
     parser.add_argument("--keep", help="keep pipelines, inputs and outputs in this folder")
     options = parser.parse_args()
     passed = failed = 0
     with tempfile.TemporaryDirectory() as scratch, concurrent.futures.ProcessPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
         work = options.keep or scratch
-        tasks = [pool.submit(one, module, function, options.binary, options.root, work, options.perturb) for module, function in oracles(options.only)]
+        tasks = [
+            pool.submit(one, module, function, options.binary, options.root, work, options.perturb)
+            for module, function in oracles(options.only)
+        ]
         for task in concurrent.futures.as_completed(tasks):
             good, text = task.result()
             good = good != options.perturb

@@ -5,7 +5,11 @@ S3.1) and lie in its window (S7.2): with the current record and its earlier ties
 the order of arrival is part of it. Exact sums come from DuckDB's compensated `fsum` and `favg`; variances of the column near 1e15 from values less
 1e15, which is exact. Bounds are those of S7.5: sums 1e-12 · Σ|x|, variances 1e-12.
 """
-import datetime, decimal, json, math
+
+import datetime
+import decimal
+import json
+import math
 
 import duckdb
 import numpy as np
@@ -32,7 +36,13 @@ def aggregates():
         if x == "i":
             yield f"sum_{x}", f"sum({x})", f"sum(p.{x})::bigint", None, None
         else:
-            yield f"sum_{x}", f"sum({x})", f"sum(p.{x})::double" if exact else f"fsum(p.{x})", f"fsum(abs({value}))", 1e-15 if exact else 1e-12
+            yield (
+                f"sum_{x}",
+                f"sum({x})",
+                f"sum(p.{x})::double" if exact else f"fsum(p.{x})",
+                f"fsum(abs({value}))",
+                1e-15 if exact else 1e-12,
+            )
         yield f"avg_{x}", f"avg({x})", f"(sum(p.{x}) / count(p.{x}))::double" if exact else f"favg(p.{x})", f"favg(abs({value}))", 1e-12
         for name in ("var_pop", "var_samp", "stddev_pop", "stddev_samp"):
             yield f"{name}_{x}", f"{name}({x})", f"{name}({value} - {shift})", None, 1e-12
@@ -99,23 +109,34 @@ WINDOWS = [
 def records(count, seed, disorder):
     """Random records in order of arrival: half of them of one key, many ties, nulls, and values of many sizes."""
     chance = np.random.default_rng(seed)
-    t = START + np.cumsum(np.where(chance.random(count) < 0.4, 0, chance.integers(1, 2000, count)))
+    t = START + np.cumsum(np.where(chance.random(count) < 0.4, 0, chance.integers(1, 4000, count)))
     keys = np.where(chance.random(count) < 0.5, 0, chance.zipf(1.4, count) % 60)
     rows = []
     null = lambda share: chance.random() < share
     for n in range(count):
         swing = float(chance.normal())
-        rows.append({
-            "id": n, "ts": int(t[n]), "k": None if null(0.02) else f"k{keys[n]}", "g": int(chance.integers(0, 3)),
-            "a": None if null(0.15) else 7.25 if keys[n] == 3 else 0.0 if null(0.1) else float(chance.normal() * 10.0 ** chance.integers(-2, 4)),
-            "big": None if null(0.05) else BIG + round(float(chance.normal() * 100), 2),
-            "swing": swing * 1e15 if chance.random() < 0.02 else swing * 1e-3,
-            "i": None if null(0.1) else int(chance.integers(-9, 10)) if null(0.5) else int(chance.integers(-BIG, BIG)),
-            "d": None if null(0.1) else round(float(chance.normal() * 1e4), 4),
-            "b": None if null(0.2) else bool(chance.random() < 0.5),
-            "s": None if null(0.1) else f"word {chance.zipf(1.5) % 100} é",
-            "f": None if null(0.1) else int(chance.integers(0, 10)),
-        })
+        rows.append(
+            {
+                "id": n,
+                "ts": int(t[n]),
+                "k": None if null(0.02) else f"k{keys[n]}",
+                "g": int(chance.integers(0, 3)),
+                "a": None
+                if null(0.15)
+                else 7.25
+                if keys[n] == 3
+                else 0.0
+                if null(0.1)
+                else float(chance.normal() * 10.0 ** chance.integers(-2, 4)),
+                "big": None if null(0.05) else BIG + round(float(chance.normal() * 100), 2),
+                "swing": swing * 1e15 if chance.random() < 0.02 else swing * 1e-3,
+                "i": None if null(0.1) else int(chance.integers(-9, 10)) if null(0.5) else int(chance.integers(-BIG, BIG)),
+                "d": None if null(0.1) else round(float(chance.normal() * 1e4), 4),
+                "b": None if null(0.2) else bool(chance.random() < 0.5),
+                "s": None if null(0.1) else f"word {chance.zipf(1.5) % 100} é",
+                "f": None if null(0.1) else int(chance.integers(0, 10)),
+            }
+        )
     if disorder:
         arrival = np.argsort(t + chance.integers(0, disorder, count), kind="stable")
         rows = [rows[n] for n in arrival]
@@ -136,7 +157,9 @@ def split_late(rows, lateness):
 def database(rows, epoch_rows):
     """DuckDB with the records as `r`: `ord` is their place in canonical order, `rk` that in order of time."""
     columns = {name: [row[name] for row in rows] for name in rows[0] if name not in ("ts", "d")}
-    columns["d"] = pa.array([None if row["d"] is None else decimal.Decimal(repr(row["d"])).quantize(decimal.Decimal("0.0001")) for row in rows], TYPES["d"])
+    columns["d"] = pa.array(
+        [None if row["d"] is None else decimal.Decimal(repr(row["d"])).quantize(decimal.Decimal("0.0001")) for row in rows], TYPES["d"]
+    )
     columns["t"] = [row["ts"] for row in rows]
     columns["ts"] = pa.array(columns["t"], pa.timestamp("ms"))
     columns["epoch"] = [row["id"] // epoch_rows for row in rows]
@@ -149,13 +172,21 @@ def database(rows, epoch_rows):
 
 def join(con, listed, on, order="r.ord"):
     """The values and scales of aggregates, by name, over the records p that go with each r."""
-    cells = [f'{wanted} as "{name}"' for name, _, wanted, _, _ in listed] + [f'{scale} as "{name} scale"' for name, _, _, scale, _ in listed if scale]
-    return con.sql(f"select r.id as id, {', '.join(cells)} from r left join r p on {on} group by r.id, r.t, r.ord order by {order}").to_arrow_table().to_pydict()
+    cells = [f'{wanted} as "{name}"' for name, _, wanted, _, _ in listed] + [
+        f'{scale} as "{name} scale"' for name, _, _, scale, _ in listed if scale
+    ]
+    return (
+        con.sql(f"select r.id as id, {', '.join(cells)} from r left join r p on {on} group by r.id, r.t, r.ord order by {order}")
+        .to_arrow_table()
+        .to_pydict()
+    )
 
 
 def plain(values):
     """Instants without zone; the rest as it is."""
-    return [v.replace(tzinfo=None) if isinstance(v, datetime.datetime) else float(v) if isinstance(v, decimal.Decimal) else v for v in values]
+    return [
+        v.replace(tzinfo=None) if isinstance(v, datetime.datetime) else float(v) if isinstance(v, decimal.Decimal) else v for v in values
+    ]
 
 
 def compare(check, got, listed, wanted, suffix):
@@ -177,26 +208,37 @@ def unbounded(column):
 
 def view(name, entity, include, listed, windows):
     """A view and its sink as TOML."""
-    lines = [f'[features.{name}]\nfrom = "x"\nentity = {entity}\ninclude_current = {include}\nttl = "90d"\nwindows = [{", ".join(w for _, w, _ in windows)}]', f"[features.{name}.aggregates]"]
+    lines = [
+        f'[features.{name}]\nfrom = "x"\nentity = {entity}\ninclude_current = {include}\nttl = "90d"\nwindows = [{", ".join(w for _, w, _ in windows)}]',
+        f"[features.{name}.aggregates]",
+    ]
     some = ", ".join(w for _, w, _ in windows[:-1])
-    lines += [f'{column} = {{ value = "{call}", windows = [{some}] }}' if unbounded(column) else f'{column} = "{call}"' for column, call, _, _, _ in listed]
+    lines += [
+        f'{column} = {{ value = "{call}", windows = [{some}] }}' if unbounded(column) else f'{column} = "{call}"'
+        for column, call, _, _, _ in listed
+    ]
     return "\n".join(lines) + f'\n[sinks.{name}]\nkind = "parquet"\nfrom = "features.{name}"\npath = "${{OUT}}/{name}.parquet"\n'
 
 
 def source(lateness, epoch_rows):
     """Epochs of so many rows over one source."""
-    return f'epoch = {{ max_rows = {epoch_rows} }}\n[sources.x]\nkind = "file"\npath = "${{IN}}/x.ndjson"\n{SCHEMA}\nevent_time = "ts"\nkey = "id"\nlateness = "{lateness}ms"\n' + (
-        '[sinks.quarantine]\nkind = "file"\nfrom = "quarantine"\npath = "${OUT}/quarantine.ndjson"\n'
+    return (
+        f'epoch = {{ max_rows = {epoch_rows} }}\n[sources.x]\nkind = "file"\npath = "${{IN}}/x.ndjson"\n{SCHEMA}\nevent_time = "ts"\nkey = "id"\nlateness = "{lateness}ms"\n'
+        + ('[sinks.quarantine]\nkind = "file"\nfrom = "quarantine"\npath = "${OUT}/quarantine.ndjson"\n')
     )
 
 
 def whole_table(engine, check, seed, disorder, lateness, epoch_rows, workers):
     """All aggregates × all windows × both values of include_current."""
-    rows = records(2500, seed, disorder)
+    rows = records(1800, seed, disorder)
     used, late = split_late(rows, lateness)
     windowed, own, prior = list(aggregates()), list(horizons()), list(priors())
     everything = windowed + own + prior
-    pipeline = source(lateness, epoch_rows) + view("with", '"k"', "true", everything, WINDOWS) + view("before", '"k"', "false", everything, WINDOWS)
+    pipeline = (
+        source(lateness, epoch_rows)
+        + view("with", '"k"', "true", everything, WINDOWS)
+        + view("before", '"k"', "false", everything, WINDOWS)
+    )
     outcome = engine.run(check.name, pipeline, {"x.ndjson": rows}, workers)
     check.equal("late", sorted(json.loads(row["raw"])["id"] for row in outcome.lines("quarantine")), [row["id"] for row in late])
     con = database(used, epoch_rows)
