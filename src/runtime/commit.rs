@@ -93,10 +93,15 @@ impl CommitLoop {
     }
 
     fn commit(&mut self, group: Vec<EpochReport>, figures: &mut Figures, last: &mut Option<Instant>) -> Result<()> {
-        let Some(newest) = group.last().map(|report| report.outputs.record.epoch) else { return Ok(()) };
         let mut fresh = Vec::with_capacity(group.len());
+        let (mut newest, mut refused) = (None, Ok(()));
         for report in group {
-            self.check_quarantine(&report.outputs.record)?;
+            refused = self.check_quarantine(&report.outputs.record);
+            if refused.is_err() {
+                // The epochs before it are committed, however many were waiting together.
+                break;
+            }
+            newest = Some(report.outputs.record.epoch);
             figures.observe(&report.outputs.record, &report.pulses);
             match self.recorded.remove(&report.outputs.record.epoch) {
                 Some(_) => self.committer.verify(&report.outputs)?,
@@ -113,8 +118,10 @@ impl CommitLoop {
             }
             *last = Some(now);
         }
-        self.committed.advance(newest);
-        self.line.show(figures);
-        Ok(())
+        if let Some(newest) = newest {
+            self.committed.advance(newest);
+            self.line.show(figures);
+        }
+        refused
     }
 }
