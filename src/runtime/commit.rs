@@ -93,18 +93,17 @@ impl CommitLoop {
     }
 
     fn commit(&mut self, group: Vec<EpochReport>, figures: &mut Figures, last: &mut Option<Instant>) -> Result<()> {
-        let mut newest = None;
-        let mut refused = Ok(());
         let mut fresh = Vec::with_capacity(group.len());
+        let (mut newest, mut refused) = (None, Ok(()));
         for report in group {
-            let epoch = report.outputs.record.epoch;
             refused = self.check_quarantine(&report.outputs.record);
             if refused.is_err() {
+                // The epochs before it are committed, however many were waiting together.
                 break;
             }
-            newest = Some(epoch);
+            newest = Some(report.outputs.record.epoch);
             figures.observe(&report.outputs.record, &report.pulses);
-            match self.recorded.remove(&epoch) {
+            match self.recorded.remove(&report.outputs.record.epoch) {
                 Some(_) => self.committer.verify(&report.outputs)?,
                 None => fresh.push(report),
             }
