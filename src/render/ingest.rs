@@ -5,7 +5,7 @@
 //! a live one takes what has arrived and closes by age.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,6 +32,12 @@ pub type Minted = Rc<RefCell<BTreeMap<Epoch, ProgressRecord>>>;
 /// Least time between two epochs that carry no record (S2.1).
 const QUIET: Duration = Duration::from_secs(1);
 
+/// Decoded chunks that wait to be bound: of all partitions where epochs take any, of one where they need certain ones.
+const PENDING: usize = 8;
+
+/// Digest of no records: xxh3 of nothing.
+const EMPTY: u64 = 0x2d06_8005_38d3_94c2;
+
 /// One source as the cutter sees it.
 struct Reading {
     plan: SourcePlan,
@@ -44,7 +50,10 @@ struct Reading {
     clock: SourceClock,
     dedup: Option<Dedup>,
     starts: BTreeMap<u32, u64>,
+    /// Partitions that were idle in the last epoch.
     idle: Vec<u32>,
+    /// Partitions whose first position is in a progress record: a Kafka source goes on there, whatever `start` would mean then.
+    bound: BTreeSet<u32>,
 }
 
 /// The cutter.
@@ -142,6 +151,9 @@ impl Ingest {
         let mut record = ProgressRecord::new(epoch);
         let mut input = EpochInput { sources: Vec::new(), watermark: 0, closing, rejected: Vec::new() };
         for source in &mut self.sources {
+            if recorded.is_none() {
+                source.refresh_idle();
+            }
             let range = if source.plan.is_bounded() { BOUNDED_RANGE } else { (EventTime::MIN, now.plus(source.plan.ahead)) };
             let before = source.clock.watermark();
             let closed = source.open.close(&source.plan, &mut source.clock, source.dedup.as_mut(), &mut source.starts, range)?;
@@ -164,7 +176,8 @@ impl Ingest {
                 let of_source = record.quarantined.entry(source.plan.id.name().to_string()).or_default();
                 *of_source.entry(rejected.reason).or_default() += 1;
             }
-            record.sources.insert(source.plan.id.name().to_string(), source.progress(&closed, watermark));
+            let recorded = recorded.as_ref().map(|record| record.sources.get(source.plan.id.name()));
+            record.sources.insert(source.plan.id.name().to_string(), source.progress(&closed, watermark, recorded));
             record.counters.entry("rows_in".to_string()).and_modify(|n| *n += closed.records()).or_insert(closed.records());
             let used = closed.batch.len() as u64;
             record.counters.entry("rows_used".to_string()).and_modify(|n| *n += used).or_insert(used);
@@ -196,9 +209,14 @@ impl Ingest {
         self.sources.iter_mut().try_for_each(Reading::pump)
     }
 
+    /// Whether a partition has become silent, or stopped being so, since the last epoch.
+    fn idle_changed(&self) -> bool {
+        self.sources.iter().any(|source| source.idle_now() != source.idle)
+    }
+
     /// An epoch that a former run committed: exactly the recorded positions.
     fn replay(&mut self, outbox: &mut Outbox<Packet>) -> Result<Step> {
-        self.pump()?;
+        self.sources.iter_mut().try_for_each(Reading::pump_each)?;
         let Some(record) = self.recorded.front() else { return Ok(Step::Wait(None)) };
         let mut complete = true;
         for source in &mut self.sources {
@@ -266,11 +284,11 @@ impl Ingest {
                 self.stage = Stage::Closing;
                 return Ok(Step::Wait(Some(Duration::ZERO)));
             }
-            let changed = self.sources.iter_mut().any(Reading::refresh_idle);
-            if changed && now.duration_since(self.last_minted) >= QUIET {
+            let rest = QUIET.saturating_sub(now.duration_since(self.last_minted));
+            if rest.is_zero() && self.idle_changed() {
                 return self.mint(clock::wall(), false, false, outbox);
             }
-            return Ok(Step::Wait(Some(QUIET)));
+            return Ok(Step::Wait(Some(if rest.is_zero() { QUIET } else { rest })));
         }
         let every = Duration::from_micros(self.plan.epoch.every.unsigned_abs());
         Ok(Step::Wait(Some(every.saturating_sub(age).max(Duration::from_micros(100)))))
@@ -316,22 +334,42 @@ impl Reading {
         let clock = SourceClock::new(partitions, plan.lateness, sequential);
         let dedup = plan.dedup.map(Dedup::new);
         let starts = handle.starts().iter().enumerate().map(|(partition, start)| (partition as u32, *start)).collect();
-        Self { plan, handle, pending: BTreeMap::new(), ended: false, open: OpenSource::default(), clock, dedup, starts, idle: Vec::new() }
+        Self { plan, handle, pending: BTreeMap::new(), ended: false, open: OpenSource::default(), clock, dedup, starts, idle: Vec::new(), bound: BTreeSet::new() }
     }
 
+    /// Takes chunks for epochs that take what there is: as many as a few epochs need.
     fn pump(&mut self) -> Result<()> {
-        while !self.ended && self.pending.values().map(VecDeque::len).sum::<usize>() < 8 {
-            match self.handle.try_next()? {
-                Next::Chunk(chunk) if chunk.records() == 0 => {}
-                Next::Chunk(chunk) => {
-                    self.clock.grow(chunk.partition.0 as usize + 1);
-                    self.pending.entry(chunk.partition.0).or_default().push_back((Arc::new(chunk), 0));
-                }
-                Next::Pending | Next::Idle => break,
-                Next::End => self.ended = true,
-            }
-        }
+        self.handle.hold(BTreeSet::new());
+        while self.pending.values().map(VecDeque::len).sum::<usize>() < PENDING && self.receive()? {}
         Ok(())
+    }
+
+    /// Takes chunks for epochs that need certain partitions: whatever comes, and a partition that has many already is asked to stay away. One bound over
+    /// all partitions would wait for ever, full of one partition's records, for those of another.
+    fn pump_each(&mut self) -> Result<()> {
+        while self.receive()? {}
+        let full = self.pending.iter().filter(|(_, queue)| queue.len() >= PENDING).map(|(partition, _)| *partition);
+        self.handle.hold(full.collect());
+        Ok(())
+    }
+
+    /// Takes one chunk; false: there is none now.
+    fn receive(&mut self) -> Result<bool> {
+        if self.ended {
+            return Ok(false);
+        }
+        let next = self.handle.try_next()?;
+        for (partition, start) in self.handle.starts().iter().enumerate().skip(self.starts.len()) {
+            self.starts.insert(partition as u32, *start);
+            self.clock.grow(partition + 1);
+        }
+        match next {
+            Next::Chunk(chunk) if chunk.records() == 0 => {}
+            Next::Chunk(chunk) => self.pending.entry(chunk.partition.0).or_default().push_back((Arc::new(chunk), 0)),
+            Next::Pending | Next::Idle => return Ok(false),
+            Next::End => self.ended = true,
+        }
+        Ok(true)
     }
 
     /// Whether the next record of a bounded source is not known yet.
@@ -453,18 +491,23 @@ impl Reading {
         }
     }
 
-    /// Asks the reader which partitions are silent at their end; true if that changed.
-    fn refresh_idle(&mut self) -> bool {
-        let idle: Vec<u32> = self.handle.idle().iter().enumerate().filter(|(_, idle)| **idle).map(|(partition, _)| partition as u32).collect();
-        let changed = idle != self.idle;
+    /// Partitions that are silent at their end, and of which nothing waits to be bound.
+    fn idle_now(&self) -> Vec<u32> {
+        let idle = self.handle.idle().iter().enumerate().filter(|(_, idle)| **idle).map(|(partition, _)| partition as u32);
+        idle.filter(|partition| self.pending.get(partition).is_none_or(VecDeque::is_empty) && self.open.end_of(*partition).is_none()).collect()
+    }
+
+    /// Idle partitions hold the watermark of the epoch back no more.
+    fn refresh_idle(&mut self) {
+        let idle = self.idle_now();
         for partition in 0..self.handle.partitions().len() {
             self.clock.set_idle(partition, idle.contains(&(partition as u32)));
         }
         self.idle = idle;
-        changed
     }
 
-    fn progress(&self, closed: &ClosedSource, watermark: EventTime) -> SourceProgress {
+    /// What the progress record says of this source. `recorded`: of an epoch that is replayed, what the former record says.
+    fn progress(&mut self, closed: &ClosedSource, watermark: EventTime, recorded: Option<Option<&SourceProgress>>) -> SourceProgress {
         let name = |partition: u32| self.handle.partitions().get(partition as usize).cloned().unwrap_or_else(|| partition.to_string());
         let binding = |partition: u32, bound: &Bound| Binding {
             start: bound.start,
@@ -473,8 +516,24 @@ impl Reading {
             xxh3: crate::sinks::Digest(bound.digest),
             max_time: Some(self.clock.greatest(partition as usize)).filter(|time| *time != EventTime::MIN),
         };
+        let mut partitions: BTreeMap<String, Binding> =
+            closed.bound.iter().map(|(partition, bound)| (name(*partition), binding(*partition, bound))).collect();
+        if matches!(self.plan.kind, SourceKindPlan::Kafka { .. }) {
+            for (partition, start) in &self.starts {
+                let empty = Bound { start: *start, end: *start, records: 0, digest: EMPTY };
+                let name = name(*partition);
+                let wanted = match recorded {
+                    None => !self.bound.contains(partition),
+                    Some(progress) => progress.is_some_and(|progress| progress.partitions.contains_key(&name)),
+                };
+                if wanted {
+                    partitions.entry(name).or_insert_with(|| binding(*partition, &empty));
+                    self.bound.insert(*partition);
+                }
+            }
+        }
         SourceProgress {
-            partitions: closed.bound.iter().map(|(partition, bound)| (name(*partition), binding(*partition, bound))).collect(),
+            partitions,
             watermark,
             idle: self.idle.iter().map(|partition| name(*partition)).collect(),
         }

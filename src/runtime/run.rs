@@ -1,5 +1,6 @@
 //! `tidemill run`: workers, sources and the commit thread of one process, from start to summary.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,7 +14,8 @@ use super::signals;
 use super::summary::Summary;
 use crate::dataflow::Waker;
 use crate::error::{Error, Exit, Result};
-use crate::plan::Plan;
+use crate::ids::PartitionIndex;
+use crate::plan::{Plan, SourceKindPlan, SourcePlan};
 use crate::progress::{Committer, ProgressRecord, load_summary, store_summary};
 use crate::render::{self, CommitPort, Leader, Opened, Prepared};
 use crate::sources::{self, DecodePool, Limits};
@@ -179,7 +181,7 @@ fn work(prepared: &Prepared, options: &RunOptions, leader: Option<LeaderParts>) 
         }
         let parts = if worker.index() == 0 { leader.lock().unwrap_or_else(PoisonError::into_inner).take() } else { None };
         let leader = parts.map(|parts| Leader {
-            open: opener(&shared, threads),
+            open: opener(&shared, threads, first_positions(&parts.recorded)),
             recorded: parts.recorded,
             port: parts.port,
             only_recorded: parts.only_recorded,
@@ -209,14 +211,38 @@ fn work(prepared: &Prepared, options: &RunOptions, leader: Option<LeaderParts>) 
     }
 }
 
+/// By source name, where its partitions begin.
+type Starts = BTreeMap<String, Vec<(PartitionIndex, u64)>>;
+
+/// Where the epochs of `recorded` begin in each Kafka partition; a partition's name is its number. Files are named by paths and read from their beginning.
+fn first_positions(recorded: &[ProgressRecord]) -> Starts {
+    let mut first: BTreeMap<(&str, u32), u64> = BTreeMap::new();
+    for (source, progress) in recorded.iter().flat_map(|record| &record.sources) {
+        for (name, binding) in &progress.partitions {
+            if let Ok(partition) = name.parse() {
+                first.entry((source, partition)).or_insert(binding.start);
+            }
+        }
+    }
+    let mut starts = Starts::new();
+    for ((source, partition), start) in first {
+        starts.entry(source.to_string()).or_default().push((PartitionIndex(partition), start));
+    }
+    starts
+}
+
 /// Opens the sources once the operator that reads them exists.
-fn opener(prepared: &Prepared, threads: usize) -> Box<dyn FnOnce(Waker) -> Result<Opened>> {
+fn opener(prepared: &Prepared, threads: usize, starts: Starts) -> Box<dyn FnOnce(Waker) -> Result<Opened>> {
     let plan = prepared.plan.clone();
     Box::new(move |waker| {
         let wake: sources::Wake = Arc::new(move || waker.wake());
         let pool = DecodePool::new(threads)?;
         let limits = Limits::default();
-        let open = |source| sources::open(source, plan.kafka.as_ref(), &[], limits, &pool, wake.clone());
+        let open = |source: &SourcePlan| {
+            let kafka = matches!(source.kind, SourceKindPlan::Kafka { .. });
+            let starts = starts.get(source.id.name()).filter(|_| kafka).map_or(&[][..], Vec::as_slice);
+            sources::open(source, plan.kafka.as_ref(), starts, limits, &pool, wake.clone())
+        };
         let handles = plan.sources.iter().map(open).collect::<Result<_>>()?;
         Ok(Opened { handles, pool })
     })
