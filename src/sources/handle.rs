@@ -194,6 +194,11 @@ impl SourceHandle {
         &self.status.starts
     }
 
+    /// Per partition whether it has records, not yet handed over, that are known to be there.
+    pub fn behind(&self) -> &[bool] {
+        &self.status.behind
+    }
+
     /// Per partition whether it is idle: at its end and silent for the idle timeout, all its records handed over.
     pub fn idle(&self) -> &[bool] {
         &self.status.idle
@@ -207,6 +212,11 @@ impl Drop for SourceHandle {
             let _ = thread.join();
         }
     }
+}
+
+/// `join` of what is said of each partition now and was said before; of new partitions what is said now.
+fn joined(now: &[bool], before: &[bool], join: fn(bool, bool) -> bool) -> Vec<bool> {
+    now.iter().enumerate().map(|(partition, now)| before.get(partition).map_or(*now, |before| join(*now, *before))).collect()
 }
 
 /// What the reading thread owns.
@@ -230,12 +240,12 @@ impl Reading {
             }
             let polled = self.reader.poll(limits.chunk_rows, limits.chunk_bytes);
             let status = self.reader.status();
-            let changed = status != self.status;
-            // A partition leaves idleness with its record, and enters it after its last one.
-            let before = matches!(polled, Ok(Poll::Chunk(_)));
-            if changed && before {
-                self.tell(Event::Status(status.clone()));
-            }
+            // A partition leaves idleness before its record and enters it after its last one; likewise it is behind until that one is handed over.
+            self.update(SourceStatus {
+                idle: joined(&status.idle, &self.status.idle, |now, before| now && before),
+                behind: joined(&status.behind, &self.status.behind, |now, before| now || before),
+                ..status.clone()
+            });
             match polled {
                 Ok(Poll::Chunk(chunk)) => {
                     let bytes = chunk.payload.bytes();
@@ -249,9 +259,14 @@ impl Reading {
                 Ok(Poll::End) => return self.tell(Event::End),
                 Err(error) => return self.tell(Event::Failed(error)),
             }
-            if changed && !before {
-                self.tell(Event::Status(status.clone()));
-            }
+            self.update(status);
+        }
+    }
+
+    /// Tells of the status, if it has changed.
+    fn update(&mut self, status: SourceStatus) {
+        if status != self.status {
+            self.tell(Event::Status(status.clone()));
             self.status = status;
         }
     }

@@ -37,6 +37,8 @@ struct Partition {
     start: u64,
     /// The offset that comes next.
     expected: u64,
+    /// The end of the partition when it was last asked for.
+    high: u64,
     /// Whether the client has said that there is nothing behind `expected`.
     ended: bool,
     /// When it last gave a record, or was assigned.
@@ -44,6 +46,13 @@ struct Partition {
     idle: bool,
     data: Vec<u8>,
     records: Vec<Message>,
+}
+
+impl Partition {
+    /// Whether it is known to hold more than was read. Its end, as the client tells it, also counts markers of transactions, which are never read.
+    fn is_behind(&self) -> bool {
+        !self.ended && self.expected < self.high
+    }
 }
 
 /// Reads a topic.
@@ -57,6 +66,9 @@ pub(super) struct KafkaReader {
     assigned: bool,
     looked: Instant,
     look: Duration,
+    /// When the client last had more than was taken: until then a partition's silence says nothing.
+    busy: Instant,
+    polled: Instant,
     /// Partitions that are held back.
     held: BTreeSet<u32>,
     ready: VecDeque<RawChunk>,
@@ -89,6 +101,8 @@ impl KafkaReader {
             partitions: Vec::new(),
             assigned: false,
             looked: clock::now(),
+            busy: clock::now(),
+            polled: clock::now(),
             look: refresh_interval(kafka),
             held: BTreeSet::new(),
             ready: VecDeque::new(),
@@ -98,14 +112,14 @@ impl KafkaReader {
         for partition in 0..reader.count(patience)? {
             let (low, high) = reader.bounds(partition, patience)?;
             let start = if reader.start == KafkaStart::Earliest { low } else { high };
-            reader.add(start);
+            reader.add(start, high);
         }
         Ok(reader)
     }
 
-    fn add(&mut self, start: u64) {
+    fn add(&mut self, start: u64, high: u64) {
         let heard = clock::now();
-        self.partitions.push(Partition { start, expected: start, ended: false, heard, idle: false, data: Vec::new(), records: Vec::new() });
+        self.partitions.push(Partition { start, expected: start, high, ended: false, heard, idle: false, data: Vec::new(), records: Vec::new() });
     }
 
     /// How many partitions the topic has.
@@ -151,6 +165,11 @@ impl KafkaReader {
         Ok(())
     }
 
+    /// Whether records of a partition are read and not given yet.
+    fn has_ready(&self, partition: usize) -> bool {
+        self.ready.iter().any(|chunk| chunk.partition.0 as usize == partition)
+    }
+
     /// The partitions `of` as the client wants them.
     fn listed(&self, of: impl Iterator<Item = u32>) -> TopicPartitionList {
         let mut list = TopicPartitionList::new();
@@ -168,19 +187,20 @@ impl KafkaReader {
         }
         let mut again = false;
         for partition in self.partitions.len()..count {
-            let Ok((low, _)) = self.bounds(partition, GLANCE) else { break };
-            self.add(low);
+            let Ok((low, high)) = self.bounds(partition, GLANCE) else { break };
+            self.add(low, high);
             again = true;
         }
-        let silent = self.partitions.iter().enumerate().position(|(index, partition)| {
-            !partition.ended && !self.held.contains(&(index as u32)) && self.looked - partition.heard >= LOOK
-        });
-        if let Some(index) = silent
-            && let Ok((_, high)) = self.bounds(index, GLANCE)
-            && self.partitions.get(index).is_some_and(|partition| high > partition.expected)
-        {
-            tracing::warn!(topic = self.topic, partition = index, "silent for 30 s although it has records: assigned again");
-            again = true;
+        for index in 0..self.partitions.len() {
+            let Ok((_, high)) = self.bounds(index, GLANCE) else { break };
+            let held = self.held.contains(&(index as u32));
+            let Some(partition) = self.partitions.get_mut(index) else { break };
+            partition.high = high;
+            let silent = !held && !partition.ended && self.looked.saturating_duration_since(partition.heard.max(self.busy)) >= LOOK;
+            if silent && high > partition.expected {
+                tracing::warn!(topic = self.topic, partition = index, "silent for 30 s although it has records: assigned again");
+                again = true;
+            }
         }
         if again { self.assign() } else { Ok(()) }
     }
@@ -199,7 +219,7 @@ impl KafkaReader {
 
     /// Takes what the client holds, at most about so much.
     fn drain(&mut self, max_rows: usize, max_bytes: usize) {
-        let Self { consumer, partitions, topic, brokers, failed, missing, .. } = self;
+        let Self { consumer, partitions, topic, brokers, failed, missing, busy, .. } = self;
         let (mut rows, mut bytes, mut wait) = (0, 0, WAIT);
         let now = clock::now();
         while rows < max_rows && bytes < max_bytes {
@@ -241,6 +261,9 @@ impl KafkaReader {
                 wait = Duration::ZERO;
             }
         }
+        if rows >= max_rows || bytes >= max_bytes {
+            *busy = now;
+        }
     }
 }
 
@@ -266,6 +289,7 @@ impl SourceReader for KafkaReader {
             partitions: (0..self.partitions.len()).map(|partition| partition.to_string()).collect(),
             starts: self.partitions.iter().map(|partition| partition.start).collect(),
             idle: self.partitions.iter().map(|partition| partition.idle).collect(),
+            behind: self.partitions.iter().enumerate().map(|(index, partition)| partition.is_behind() || self.has_ready(index)).collect(),
         }
     }
 
@@ -286,7 +310,11 @@ impl SourceReader for KafkaReader {
         if now - self.looked >= self.look {
             self.look()?;
         }
+        if now - self.polled >= GLANCE {
+            self.busy = now;
+        }
         self.drain(max_rows.max(1), max_bytes.max(1));
+        self.polled = clock::now();
         for (index, partition) in self.partitions.iter_mut().enumerate() {
             if partition.records.is_empty() {
                 // Whatever the other partitions do: a silent one must not hold back the watermark of busy ones.
@@ -321,7 +349,7 @@ impl SourceReader for KafkaReader {
                 return Err(Error::new(Exit::Data, cause, "start over with --fresh, and keep records longer than a restart takes"));
             }
             if let Some(partition) = self.partitions.get_mut(index) {
-                (partition.start, partition.expected) = (start, start);
+                (partition.start, partition.expected, partition.high) = (start, start, high);
                 partition.records.clear();
                 partition.data.clear();
             }

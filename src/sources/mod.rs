@@ -63,6 +63,8 @@ pub struct SourceStatus {
     pub starts: Vec<u64>,
     /// Per partition whether it is idle: read to its end and silent for the idle timeout (Kafka only).
     pub idle: Vec<bool>,
+    /// Per partition whether more records are known to be there than were given (Kafka only): whoever merges by event time may wait for them.
+    pub behind: Vec<bool>,
 }
 
 /// Reads one source. Lives on a thread of its own.
