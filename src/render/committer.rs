@@ -11,7 +11,8 @@ use super::packet::{Packet, Pulse, Report};
 use crate::error::{Error, Result};
 use crate::plan::Plan;
 use crate::progress::EpochOutputs;
-use crate::time::{Epoch, clock};
+use crate::sinks::Encoded;
+use crate::time::{Epoch, EventTime, clock};
 
 /// What the commit thread is told.
 pub enum RunEvent {
@@ -57,8 +58,12 @@ impl Gather {
         for parcel in parcels {
             match parcel {
                 Packet::Minted { closing } => closes = closing,
-                Packet::Encoded(output) => {
+                Packet::Encoded(mut output) => {
                     non_finite += output.non_finite;
+                    if let Encoded::Messages(messages) = &mut output.encoded {
+                        let now = self.minted.borrow().get(&epoch).map_or(EventTime::MIN, |record| record.now);
+                        messages.stamp(now.0);
+                    }
                     outputs.insert(self.plan.sinks[output.sink].id.clone(), output.encoded);
                 }
                 Packet::Pulse(pulse) => pulses.push(pulse),
