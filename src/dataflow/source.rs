@@ -1,6 +1,7 @@
 //! The operator that brings epochs into the dataflow: one worker emits, the others only close their end.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Scope;
@@ -10,7 +11,7 @@ use timely::scheduling::SyncActivator;
 
 use super::{Fault, Outbox, Parcel, Parcels};
 use crate::error::Result;
-use crate::time::Epoch;
+use crate::time::{Epoch, clock};
 
 /// Wakes an operator, and its worker if that is parked, from any thread.
 #[derive(Clone)]
@@ -78,6 +79,8 @@ where
     builder.build(move |capabilities| {
         let mut held = Some(capabilities);
         let mut outbox = Outbox::new(outputs);
+        // The one timer under way: a timer for every wait would bring each of them back for ever.
+        let mut due: Option<Instant> = None;
         move |_frontiers| {
             let (Some(minting), Some(capabilities)) = (&mut source, &mut held) else {
                 held = None;
@@ -96,7 +99,13 @@ where
                     activator.activate();
                 }
                 Ok(Step::Wait(None)) => {}
-                Ok(Step::Wait(Some(delay))) => activator.activate_after(delay),
+                Ok(Step::Wait(Some(delay))) => {
+                    let now = clock::now();
+                    if due.is_none_or(|due| due <= now || now + delay < due) {
+                        activator.activate_after(delay);
+                        due = Some(now + delay);
+                    }
+                }
                 Ok(Step::Done) => {
                     held = None;
                     source = None;

@@ -152,7 +152,11 @@ impl Committer {
             Log::Kafka(_) => super::progress_topic(&settings.pipeline),
         };
         if let Some(before) = before.as_ref().filter(|_| !settings.fresh) {
-            check_start(before, &start, &place)?;
+            match check_start(before, &start, &place) {
+                // Nothing came of the starts so far: a file that was corrected after its first error may begin.
+                Err(_) if records.is_empty() => settings.sinks.iter().try_for_each(check_unclaimed)?,
+                other => other?,
+            }
         }
         let forget: Vec<Epoch> =
             if settings.fresh { std::mem::take(&mut records).iter().map(|record| record.epoch).collect() } else { Vec::new() };

@@ -84,7 +84,7 @@ pub(super) fn read_topic(reader: &BaseConsumer<Reports>, kafka: &KafkaSettings, 
         if let Until::Offset(high) = until {
             let position = reader.position().map_err(|error| failed(&error))?;
             let stands = position.find_partition(topic, 0).map(|partition| partition.offset());
-            if matches!(stands, Some(Offset::Offset(offset)) if offset >= high) {
+            if matches!(stands, Some(Offset::Offset(offset)) if offset >= high) && is_whole(&latest) {
                 break;
             }
         }
@@ -95,6 +95,13 @@ pub(super) fn read_topic(reader: &BaseConsumer<Reports>, kafka: &KafkaSettings, 
     reader.unassign().map_err(|error| failed(&error))?;
     decode(topic, &latest)
 }
+
+    /// Whether what was read ends with a whole transaction: its epochs come before its head.
+    fn is_whole(latest: &BTreeMap<Vec<u8>, Vec<u8>>) -> bool {
+        let head = latest.get(HEAD).and_then(|value| serde_json::from_slice::<Head>(value).ok());
+        let newest = latest.keys().rev().find(|key| key.starts_with(EPOCHS.as_bytes()));
+        head.map(|head| epoch_key(head.epoch).into_bytes()).as_ref() == newest
+    }
 
     fn decode(topic: &str, latest: &BTreeMap<Vec<u8>, Vec<u8>>) -> Result<KafkaRead> {
         let bad = |key: &[u8], why: &str| unusable(topic, &format!("holds an unreadable record {}: {why}", String::from_utf8_lossy(key)));

@@ -32,6 +32,8 @@ pub(crate) enum Class {
     Auth,
     /// A message is larger than the brokers take: exit 71.
     TooLarge,
+    /// A message's timestamp is further from the brokers' clock than they take: exit 65.
+    Untimely,
     /// This producer is of no use any more: exit 75.
     Fatal,
 }
@@ -42,6 +44,7 @@ pub(crate) fn classify(code: RDKafkaErrorCode, retriable: bool, abortable: bool)
     match code {
         code if is_auth(code) => Class::Auth,
         C::MessageSizeTooLarge => Class::TooLarge,
+        C::InvalidTimestamp => Class::Untimely,
         C::Fenced | C::ProducerFenced => Class::Fenced,
         _ if retriable => Class::Retry,
         _ if abortable => Class::Abort,
@@ -115,7 +118,7 @@ impl TransactionalProducer {
             tracing::debug!(target: "kafka", "transaction of {} failed: {error}", self.id);
             match self.class(&error) {
                 Class::Abort => self.abort()?,
-                Class::TooLarge | Class::Auth => {
+                Class::TooLarge | Class::Untimely | Class::Auth => {
                     // Readers need not wait for the transaction to time out; whether this works changes nothing else.
                     let failed = self.failed("commit", &error);
                     let _ = self.abort();
@@ -233,6 +236,11 @@ impl TransactionalProducer {
                 format!("a message is larger than Kafka takes: {text}"),
                 "raise `max.message.bytes` of the topic and `message.max.bytes` in [kafka] options, or write fewer columns",
             ),
+            Class::Untimely => Error::new(
+                Exit::Data,
+                format!("Kafka refuses the event time of a message, which is its timestamp: {text}"),
+                "raise `message.timestamp.after.max.ms` (and `.before.max.ms`) of the output topic, or lower `ahead` of the source",
+            ),
             Class::Retry | Class::Abort | Class::Fatal => Error::new(
                 Exit::Restart,
                 format!("cannot {doing} the Kafka transaction: {text}"),
@@ -264,6 +272,7 @@ mod tests {
             (C::TopicAuthorizationFailed, false, true, Class::Auth),
             (C::TransactionalIdAuthorizationFailed, false, false, Class::Auth),
             (C::MessageSizeTooLarge, false, true, Class::TooLarge),
+            (C::InvalidTimestamp, false, true, Class::Untimely),
         ] {
             assert_eq!(classify(code, retriable, abortable), want, "{code:?}");
         }

@@ -13,7 +13,8 @@ use crate::error::{Error, Result};
 use crate::ids::SourceIndex;
 use crate::plan::Plan;
 use crate::progress::EpochOutputs;
-use crate::time::{Epoch, clock};
+use crate::sinks::Encoded;
+use crate::time::{Epoch, EventTime, clock};
 
 /// What the commit thread is told.
 pub enum RunEvent {
@@ -60,8 +61,12 @@ impl Gather {
         for parcel in parcels {
             match parcel {
                 Packet::Minted { closing } => closes = closing,
-                Packet::Encoded(output) => {
+                Packet::Encoded(mut output) => {
                     non_finite += output.non_finite;
+                    if let Encoded::Messages(messages) = &mut output.encoded {
+                        let now = self.minted.borrow().get(&epoch).map_or(EventTime::MIN, |record| record.now);
+                        messages.stamp(now.0);
+                    }
                     outputs.insert(self.plan.sinks[output.sink].id.clone(), output.encoded);
                 }
                 Packet::Failed { source, count } => failed.push((source, count)),

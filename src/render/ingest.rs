@@ -11,19 +11,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::open_epoch::{Bound, ClosedSource, OpenSource};
+use super::open_epoch::OpenSource;
 use super::packet::{EpochInput, Packet};
+use super::reading::{Reading, take_arrived};
 use super::routes::Routes;
-use crate::codecs::DecodedChunk;
 use crate::data::Columns;
 use crate::dataflow::{Committed, EpochSource, Outbox, Step};
-use crate::error::{Error, Exit, Result};
-use crate::plan::{Plan, SourceKindPlan, SourcePlan};
-use crate::progress::{Binding, ProgressRecord, SourceProgress};
+use crate::error::Result;
+use crate::plan::Plan;
+use crate::progress::ProgressRecord;
 use crate::protocol::cut::{self, Fill};
-use crate::protocol::dedup::Dedup;
-use crate::protocol::watermark::{BOUNDED_RANGE, SourceClock};
-use crate::sources::{DecodePool, Next, SourceHandle};
+use crate::protocol::watermark::BOUNDED_RANGE;
+use crate::sources::{DecodePool, SourceHandle};
 use crate::time::{Epoch, EventTime, clock};
 
 /// Progress records of epochs that are in flight, from the source of epochs to the committer on the same worker.
@@ -32,20 +31,11 @@ pub type Minted = Rc<RefCell<BTreeMap<Epoch, ProgressRecord>>>;
 /// Least time between two epochs that carry no record (S2.1).
 const QUIET: Duration = Duration::from_secs(1);
 
-/// One source as the cutter sees it.
-struct Reading {
-    plan: SourcePlan,
-    handle: SourceHandle,
-    /// Decoded chunks not yet bound, by partition, with the first record not yet bound.
-    pending: BTreeMap<u32, VecDeque<(Arc<DecodedChunk>, usize)>>,
-    /// The reader has nothing more, for good.
-    ended: bool,
-    open: OpenSource,
-    clock: SourceClock,
-    dedup: Option<Dedup>,
-    starts: BTreeMap<u32, u64>,
-    idle: Vec<u32>,
-}
+/// How long records that are here wait for those of a partition that is known to hold more.
+const HOLD: Duration = Duration::from_secs(1);
+
+/// The shortest time to ask again after.
+const SHORTEST: Duration = Duration::from_micros(100);
 
 /// The cutter.
 pub struct Ingest {
@@ -60,6 +50,8 @@ pub struct Ingest {
     fill: Fill,
     /// When the oldest record of the open epoch was taken; live pipelines only.
     since: Option<Instant>,
+    /// Since when records that are here wait for others; live pipelines only.
+    waits: Option<Instant>,
     last_minted: Instant,
     watermark: EventTime,
     bounded: bool,
@@ -125,6 +117,7 @@ impl Ingest {
             next: Epoch::FIRST,
             fill: Fill::default(),
             since: None,
+            waits: None,
             last_minted: clock::now(),
             watermark: EventTime::MIN,
             bounded,
@@ -142,15 +135,15 @@ impl Ingest {
         let mut record = ProgressRecord::new(epoch);
         let mut input = EpochInput { sources: Vec::new(), watermark: 0, closing, rejected: Vec::new() };
         for source in &mut self.sources {
+            if recorded.is_none() {
+                source.refresh_idle();
+            }
             let range = if source.plan.is_bounded() { BOUNDED_RANGE } else { (EventTime::MIN, now.plus(source.plan.ahead)) };
             let before = source.clock.watermark();
             let closed = source.open.close(&source.plan, &mut source.clock, source.dedup.as_mut(), &mut source.starts, range)?;
             if let Some(recorded) = &recorded {
                 source.check(epoch, &closed, recorded)?;
                 source.set_idle_by_name(recorded);
-            }
-            if !self.bounded && recorded.is_none() {
-                source.apply_idle();
             }
             let watermark = match recorded.as_ref().and_then(|record| record.sources.get(source.plan.id.name())) {
                 Some(progress) => {
@@ -167,7 +160,8 @@ impl Ingest {
                 let of_source = record.quarantined.entry(source.plan.id.name().to_string()).or_default();
                 *of_source.entry(rejected.reason).or_default() += 1;
             }
-            record.sources.insert(source.plan.id.name().to_string(), source.progress(&closed, watermark, epoch == Epoch::FIRST));
+            let recorded = recorded.as_ref().map(|record| record.sources.get(source.plan.id.name()));
+            record.sources.insert(source.plan.id.name().to_string(), source.progress(&closed, watermark, recorded));
             record.counters.entry("rows_in".to_string()).and_modify(|n| *n += closed.records()).or_insert(closed.records());
             let used = closed.batch.len() as u64;
             record.counters.entry("rows_used".to_string()).and_modify(|n| *n += used).or_insert(used);
@@ -197,6 +191,11 @@ impl Ingest {
     /// Takes what the sources have decoded, without waiting.
     fn pump(&mut self) -> Result<()> {
         self.sources.iter_mut().try_for_each(Reading::pump)
+    }
+
+    /// Whether a partition has become silent, or stopped being so, since the last epoch.
+    fn idle_changed(&self) -> bool {
+        self.sources.iter().any(|source| source.idle_changed())
     }
 
     /// An epoch that a former run committed: exactly the recorded positions.
@@ -251,32 +250,52 @@ impl Ingest {
     /// The next epoch of a live pipeline: what has arrived, closed by size or age (S2.1).
     fn live(&mut self, outbox: &mut Outbox<Packet>) -> Result<Step> {
         self.pump()?;
-        for source in &mut self.sources {
-            source.take_arrived(&self.plan.epoch, &mut self.fill);
-        }
         let now = clock::now();
+        let full = self.take_arrived(now);
         if self.fill.rows > 0 && self.since.is_none() {
             self.since = Some(now);
         }
-        let full = self.sources.iter().any(|source| source.pending.values().any(|queue| !queue.is_empty()));
         let age = self.since.map_or(Duration::ZERO, |since| now.duration_since(since));
         let drained = self.committed.get().next() >= self.next;
         if (full && self.fill.rows > 0) || cut::is_due(&self.plan.epoch, self.fill, age, drained) {
             return self.mint(clock::wall(), false, false, outbox);
         }
+        let waits = self.waits.map(|since| HOLD.saturating_sub(now.duration_since(since)));
         if self.fill.rows == 0 {
             if self.sources.iter().all(|source| source.ended && source.pending.values().all(VecDeque::is_empty)) {
                 self.stage = Stage::Closing;
                 return Ok(Step::Wait(Some(Duration::ZERO)));
             }
-            let changed = self.sources.iter().any(|source| source.idle_now() != source.idle);
-            if changed && now.duration_since(self.last_minted) >= QUIET {
+            let rest = QUIET.saturating_sub(now.duration_since(self.last_minted));
+            if rest.is_zero() && self.idle_changed() {
                 return self.mint(clock::wall(), false, false, outbox);
             }
-            return Ok(Step::Wait(Some(QUIET)));
+            let rest = if rest.is_zero() { QUIET } else { rest };
+            return Ok(Step::Wait(Some(waits.unwrap_or(rest).min(rest).max(SHORTEST))));
         }
         let every = Duration::from_micros(self.plan.epoch.every.unsigned_abs());
-        Ok(Step::Wait(Some(every.saturating_sub(age).max(Duration::from_micros(100)))))
+        // Without an age the epoch closes when the one before is committed, which wakes.
+        let rest = if every.is_zero() { QUIET } else { every.saturating_sub(age) };
+        Ok(Step::Wait(Some(waits.unwrap_or(rest).min(rest).max(SHORTEST))))
+    }
+
+    /// Takes what has arrived as far as the epoch has room and nothing is awaited; true if the epoch is full.
+    fn take_arrived(&mut self, now: Instant) -> bool {
+        loop {
+            let awaited = self.sources.iter().any(Reading::is_awaited);
+            self.waits = if awaited { self.waits.or(Some(now)) } else { None };
+            let patient = self.waits.is_none_or(|since| now.duration_since(since) < HOLD);
+            if awaited && patient {
+                return false;
+            }
+            let before = self.fill.rows;
+            if take_arrived(&mut self.sources, &self.plan.epoch, &mut self.fill, patient) {
+                return true;
+            }
+            if self.fill.rows == before {
+                return false;
+            }
+        }
     }
 }
 
@@ -300,6 +319,7 @@ impl EpochSource<Packet> for Ingest {
             return self.next(outbox);
         }
         if self.next.0 > self.committed.get().0 + self.plan.epoch.in_flight as u64 {
+            self.waits = None;
             return Ok(Step::Wait(None));
         }
         if !self.recorded.is_empty() {
@@ -308,190 +328,6 @@ impl EpochSource<Packet> for Ingest {
             self.bounded(outbox)
         } else {
             self.live(outbox)
-        }
-    }
-}
-
-impl Reading {
-    fn new(plan: SourcePlan, handle: SourceHandle) -> Self {
-        let partitions = handle.partitions().len();
-        let sequential = matches!(plan.kind, SourceKindPlan::File { .. });
-        let clock = SourceClock::new(partitions, plan.lateness, sequential);
-        let dedup = plan.dedup.map(Dedup::new);
-        let starts = handle.starts().iter().enumerate().map(|(partition, start)| (partition as u32, *start)).collect();
-        Self { plan, handle, pending: BTreeMap::new(), ended: false, open: OpenSource::default(), clock, dedup, starts, idle: Vec::new() }
-    }
-
-    fn pump(&mut self) -> Result<()> {
-        while !self.ended && self.pending.values().map(VecDeque::len).sum::<usize>() < 8 {
-            match self.handle.try_next()? {
-                Next::Chunk(chunk) if chunk.records() == 0 => {}
-                Next::Chunk(chunk) => {
-                    self.clock.grow(chunk.partition.0 as usize + 1);
-                    self.pending.entry(chunk.partition.0).or_default().push_back((Arc::from(chunk), 0));
-                }
-                Next::Pending | Next::Idle => break,
-                Next::End => self.ended = true,
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether the next record of a bounded source is not known yet.
-    fn is_waiting(&self) -> bool {
-        !self.ended && self.pending.values().all(VecDeque::is_empty)
-    }
-
-    /// Event time of the next record: `None` at the end, `Some(None)` if it was rejected. Partitions of a bounded source come one after another.
-    fn head(&self) -> Option<Option<i64>> {
-        let (chunk, at) = self.pending.values().find_map(VecDeque::front)?;
-        Some(chunk.time(*at))
-    }
-
-    /// Takes records up to the head of the next source (`limit`: has a time, time, source index) or the end of the chunk; returns how many.
-    fn take_bounded(&mut self, limit: Option<(bool, i64, usize)>, policy: &crate::config::declaration::EpochPolicy, fill: &mut Fill) -> usize {
-        let index = usize::from(self.plan.index.0);
-        let Some(queue) = self.pending.values_mut().find(|queue| !queue.is_empty()) else { return 0 };
-        let Some((chunk, at)) = queue.front_mut() else { return 0 };
-        let room = cut::room(policy, *fill, &chunk.sizes[*at..]);
-        let mut to = *at + room;
-        if let Some(limit) = limit {
-            let mut end = *at;
-            while end < to && (chunk.time(end).is_some(), chunk.time(end).unwrap_or(i64::MIN), index) <= limit {
-                end += 1;
-            }
-            to = end;
-        }
-        let taken = to - *at;
-        if taken > 0 {
-            self.open.add(chunk, *at, to, fill);
-            *at = to;
-            if *at == chunk.records() {
-                queue.pop_front();
-            }
-        }
-        taken
-    }
-
-    /// Takes what has arrived, partition by partition, as far as the epoch has room.
-    fn take_arrived(&mut self, policy: &crate::config::declaration::EpochPolicy, fill: &mut Fill) {
-        for queue in self.pending.values_mut() {
-            while let Some((chunk, at)) = queue.front_mut() {
-                let room = cut::room(policy, *fill, &chunk.sizes[*at..]);
-                if room == 0 && *at < chunk.records() {
-                    break;
-                }
-                self.open.add(chunk, *at, *at + room, fill);
-                *at += room;
-                if *at == chunk.records() {
-                    queue.pop_front();
-                }
-            }
-        }
-    }
-
-    /// Takes the records that `progress` binds; true if all of them are there.
-    fn take_recorded(&mut self, progress: &SourceProgress, epoch: Epoch, fill: &mut Fill) -> Result<bool> {
-        let names: Vec<String> = self.handle.partitions().to_vec();
-        let mut complete = true;
-        for (name, binding) in &progress.partitions {
-            let Some(partition) = names.iter().position(|known| known == name) else {
-                return Err(self.changed(epoch, format!("has no partition {name} any more")));
-            };
-            let partition = partition as u32;
-            let queue = self.pending.entry(partition).or_default();
-            loop {
-                let at_end = self.open.end_of(partition).or_else(|| self.starts.get(&partition).copied()).unwrap_or(0) >= binding.end;
-                if at_end || binding.rows == 0 {
-                    break;
-                }
-                let Some((chunk, at)) = queue.front_mut() else {
-                    if self.ended {
-                        return Err(self.changed(epoch, format!("ends before position {} of {name}", binding.end)));
-                    }
-                    complete = false;
-                    break;
-                };
-                let to = chunk.offsets.partition_point(|offset| *offset < binding.end).max(*at);
-                if to == *at && *at < chunk.records() {
-                    break;
-                }
-                self.open.add(chunk, *at, to, fill);
-                *at = to;
-                if *at == chunk.records() {
-                    queue.pop_front();
-                }
-            }
-        }
-        Ok(complete)
-    }
-
-    /// The input of a replayed epoch must be what the former run read (S1.1).
-    fn check(&self, epoch: Epoch, closed: &ClosedSource, record: &ProgressRecord) -> Result<()> {
-        let Some(progress) = record.sources.get(self.plan.id.name()) else { return Ok(()) };
-        for (name, binding) in &progress.partitions {
-            let partition = self.handle.partitions().iter().position(|known| known == name);
-            let bound = partition.and_then(|partition| closed.bound.get(&(partition as u32)));
-            let same = match bound {
-                Some(bound) => (bound.records, bound.digest) == (binding.rows, binding.xxh3.0),
-                None => binding.rows == 0,
-            };
-            if !same {
-                let range = format!("{}..{}", binding.start, binding.end);
-                return Err(self.changed(epoch, format!("does not hold the same records at positions {range} of {name}")));
-            }
-        }
-        Ok(())
-    }
-
-    fn changed(&self, epoch: Epoch, what: String) -> Error {
-        let cause = format!("{} {what}, which epoch {epoch} of this run has read", self.plan.id);
-        Error::new(Exit::Data, cause, "put the former input back, or start over with --fresh (this replaces the outputs)")
-    }
-
-    fn set_idle_by_name(&mut self, record: &ProgressRecord) {
-        let Some(progress) = record.sources.get(self.plan.id.name()) else { return };
-        for (partition, name) in self.handle.partitions().iter().enumerate() {
-            self.clock.set_idle(partition, progress.idle.contains(name));
-        }
-    }
-
-    /// The partitions that are silent at their end, by what the reader says.
-    fn idle_now(&self) -> Vec<u32> {
-        self.handle.idle().iter().enumerate().filter(|(_, idle)| **idle).map(|(partition, _)| partition as u32).collect()
-    }
-
-    /// The epoch being closed counts the partitions that are idle now; its progress record names them.
-    fn apply_idle(&mut self) {
-        let idle = self.idle_now();
-        self.clock.grow(self.handle.partitions().len());
-        for partition in 0..self.handle.partitions().len() {
-            self.clock.set_idle(partition, idle.contains(&(partition as u32)));
-        }
-        self.idle = idle;
-    }
-
-    fn progress(&self, closed: &ClosedSource, watermark: EventTime, first: bool) -> SourceProgress {
-        let name = |partition: u32| self.handle.partitions().get(partition as usize).cloned().unwrap_or_else(|| partition.to_string());
-        let binding = |partition: u32, bound: &Bound| Binding {
-            start: bound.start,
-            end: bound.end,
-            rows: bound.records,
-            xxh3: crate::sinks::Digest(bound.digest),
-            max_time: Some(self.clock.greatest(partition as usize)).filter(|time| *time != EventTime::MIN),
-        };
-        let mut partitions: BTreeMap<String, Binding> = closed.bound.iter().map(|(partition, bound)| (name(*partition), binding(*partition, bound))).collect();
-        if first {
-            // Where every partition begins is written down once, so that a later start finds it whatever `start` says.
-            for (partition, start) in self.handle.starts().iter().enumerate() {
-                let nothing = Bound { start: *start, end: *start, records: 0, digest: 0 };
-                partitions.entry(name(partition as u32)).or_insert_with(|| binding(partition as u32, &nothing));
-            }
-        }
-        SourceProgress {
-            partitions,
-            watermark,
-            idle: self.idle.iter().map(|partition| name(*partition)).collect(),
         }
     }
 }

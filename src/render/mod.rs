@@ -18,6 +18,7 @@ mod monitors;
 mod online_models;
 mod open_epoch;
 mod packet;
+mod reading;
 mod relation;
 mod routes;
 mod settle;

@@ -12,13 +12,13 @@ use super::packet::{FeatureBlock, Packet, Reader, RelationRows, SinkOutput};
 use super::relation::{SourceNames, StreamColumns, ViewColumns, relation, timestamps};
 use super::routes::Routes;
 use super::streams::{arrow_error, certain};
-use crate::data::{CellType, Columns, EventBatch, FeatureRows, Rejected};
+use crate::data::{CellType, Columns, EventBatch, FeatureRows, Reason, Rejected};
 use crate::dataflow::Outbox;
 use crate::drift::Statistic;
 use crate::error::{Error, Exit, Result};
 use crate::expressions::Expression;
 use crate::plan::{Plan, RelationOrigin, SinkFrom, SinkKindPlan, SinkPlan};
-use crate::sinks::{Encoder, SinkRows};
+use crate::sinks::{Encoder, SinkRows, UNTIMED};
 use crate::time::Epoch;
 
 /// The logic of the sinks that a worker has.
@@ -112,7 +112,12 @@ impl Sink {
         }
         if !rejected.is_empty() {
             rejected.sort_by_key(Rejected::order);
-            let times = rejected.iter().map(|one| one.event_time.unwrap_or(0)).collect();
+            if matches!(self.declared().kind, SinkKindPlan::Kafka { .. }) {
+                rejected.iter_mut().for_each(shorten);
+            }
+            // Brokers refuse messages from the future.
+            let time = |one: &Rejected| one.event_time.filter(|_| one.reason != Reason::Future).unwrap_or(UNTIMED);
+            let times = rejected.iter().map(time).collect();
             relations.push(self.fixed(quarantine_columns(&rejected, &self.names), times)?);
         }
         if !statistics.is_empty() {
@@ -185,6 +190,20 @@ impl Sink {
             inputs.push(batch.column(at).clone());
         }
         Ok(expression.evaluate_rows(&inputs, batch.num_rows()).0)
+    }
+}
+
+/// Most bytes of a record that a message about it carries: escaped sixfold it is still below the 1 MB that brokers take unless told otherwise.
+const RAW_IN_MESSAGE: usize = 128 << 10;
+
+/// Cuts a record that would make its message too large: a message that no broker takes would end every run at the same place.
+fn shorten(one: &mut Rejected) {
+    let size = one.raw.len();
+    if size > RAW_IN_MESSAGE {
+        // Not inside a character.
+        let cut = (RAW_IN_MESSAGE - 3..=RAW_IN_MESSAGE).rev().find(|at| one.raw[*at] & 0xC0 != 0x80).unwrap_or(RAW_IN_MESSAGE);
+        one.raw.truncate(cut);
+        one.detail = format!("{} (the first {cut} of {size} bytes are kept)", one.detail);
     }
 }
 

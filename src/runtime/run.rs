@@ -194,7 +194,7 @@ fn work(prepared: &Prepared, options: &RunOptions, leader: Option<LeaderParts>) 
         }
         let parts = if worker.index() == 0 { leader.lock().unwrap_or_else(PoisonError::into_inner).take() } else { None };
         let leader = parts.map(|parts| Leader {
-            open: opener(&shared, threads, first_starts(&shared.plan, &parts.recorded)),
+            open: opener(&shared, threads, first_positions(&parts.recorded)),
             recorded: parts.recorded,
             port: parts.port,
             only_recorded: parts.only_recorded,
@@ -244,35 +244,41 @@ fn watch_start(connected: Arc<AtomicBool>, hosts: Vec<String>) -> Result<()> {
     std::thread::Builder::new().name("start".to_string()).spawn(watch).map(drop).map_err(no_thread)
 }
 
+/// By source name, where its partitions begin.
+type Starts = BTreeMap<String, Vec<(PartitionIndex, u64)>>;
+
+/// Where the epochs of `recorded` begin in each Kafka partition; a partition's name is its number. Files are named by paths and read from their beginning.
+fn first_positions(recorded: &[ProgressRecord]) -> Starts {
+    let mut first: BTreeMap<(&str, u32), u64> = BTreeMap::new();
+    for (source, progress) in recorded.iter().flat_map(|record| &record.sources) {
+        for (name, binding) in &progress.partitions {
+            if let Ok(partition) = name.parse() {
+                first.entry((source, partition)).or_insert(binding.start);
+            }
+        }
+    }
+    let mut starts = Starts::new();
+    for ((source, partition), start) in first {
+        starts.entry(source.to_string()).or_default().push((PartitionIndex(partition), start));
+    }
+    starts
+}
+
 /// Opens the sources once the operator that reads them exists.
-fn opener(prepared: &Prepared, threads: usize, starts: Vec<Vec<(PartitionIndex, u64)>>) -> Box<dyn FnOnce(Waker) -> Result<Opened>> {
+fn opener(prepared: &Prepared, threads: usize, starts: Starts) -> Box<dyn FnOnce(Waker) -> Result<Opened>> {
     let plan = prepared.plan.clone();
     Box::new(move |waker| {
         let wake: sources::Wake = Arc::new(move || waker.wake());
         let pool = DecodePool::new(threads)?;
         let limits = Limits::default();
-        let open = |(source, starts): (_, &Vec<_>)| sources::open(source, plan.kafka.as_ref(), starts, limits, &pool, wake.clone());
-        let handles = plan.sources.iter().zip(&starts).map(open).collect::<Result<_>>()?;
+        let open = |source: &SourcePlan| {
+            let kafka = matches!(source.kind, SourceKindPlan::Kafka { .. });
+            let starts = starts.get(source.id.name()).filter(|_| kafka).map_or(&[][..], Vec::as_slice);
+            sources::open(source, plan.kafka.as_ref(), starts, limits, &pool, wake.clone())
+        };
+        let handles = plan.sources.iter().map(open).collect::<Result<_>>()?;
         Ok(Opened { handles, pool })
     })
-}
-
-/// Per source the positions at which its Kafka partitions were first begun, as the first records that name them say.
-fn first_starts(plan: &Plan, recorded: &[ProgressRecord]) -> Vec<Vec<(PartitionIndex, u64)>> {
-    let of = |source: &SourcePlan| {
-        let mut starts: BTreeMap<u32, u64> = BTreeMap::new();
-        if matches!(source.kind, SourceKindPlan::Kafka { .. }) {
-            for progress in recorded.iter().filter_map(|record| record.sources.get(source.id.name())) {
-                for (name, binding) in &progress.partitions {
-                    if let Ok(partition) = name.parse() {
-                        starts.entry(partition).or_insert(binding.start);
-                    }
-                }
-            }
-        }
-        starts.into_iter().map(|(partition, start)| (PartitionIndex(partition), start)).collect()
-    };
-    plan.sources.iter().map(of).collect()
 }
 
 /// Reads an export of progress records: one JSON object a line.

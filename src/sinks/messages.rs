@@ -17,8 +17,16 @@ pub struct Message<'a> {
     pub key: Option<&'a [u8]>,
     /// The JSON object, without line end.
     pub value: &'a [u8],
-    /// Event time in milliseconds since 1970 as Kafka keeps it; at least 1, because librdkafka reads 0 as "now".
+    /// Event time in milliseconds since 1970 as Kafka keeps it; at least 1, because librdkafka reads 0 as "now". [`UNTIMED`] until it is stamped.
     pub timestamp: i64,
+}
+
+/// Event time, and timestamp, of a row that has none: its message gets the time at which its epoch was cut.
+pub const UNTIMED: i64 = i64::MIN;
+
+/// What Kafka can keep of an event time in microseconds.
+fn kept(time: i64) -> i64 {
+    if time == UNTIMED { UNTIMED } else { time.div_euclid(1_000).max(1) }
 }
 
 /// Messages in one buffer: key, value, key, value, …
@@ -79,6 +87,12 @@ impl Messages {
         self.entries.push(Entry { keyed: message.key.is_some(), key_end, value_end, timestamp: message.timestamp });
     }
 
+    /// Gives messages without a time this one, in microseconds. It is the same in every replay: that of the progress record.
+    pub fn stamp(&mut self, time: i64) {
+        let stamp = if time == UNTIMED { 1 } else { kept(time) };
+        self.entries.iter_mut().filter(|entry| entry.timestamp == UNTIMED).for_each(|entry| entry.timestamp = stamp);
+    }
+
     /// Digest over keys, values and timestamps in order.
     pub fn digest(&self) -> Digest {
         let mut hasher = Xxh3::new();
@@ -130,7 +144,7 @@ impl Encoder for MessageEncoder {
             }
             let key_end = bytes.len() as u32;
             self.rows.write(&columns, row, &mut bytes, &mut non_finite);
-            entries.push(Entry { keyed, key_end, value_end: bytes.len() as u32, timestamp: rows.times[row].div_euclid(1_000).max(1) });
+            entries.push(Entry { keyed, key_end, value_end: bytes.len() as u32, timestamp: kept(rows.times[row]) });
         }
         if u32::try_from(bytes.len()).is_err() {
             return Err("one epoch of one sink is over 4 GiB; lower `max_rows` or `max_bytes` of the epoch".into());
@@ -201,6 +215,10 @@ mod tests {
         assert_eq!(serde_json::from_str::<Encoded>(&text).unwrap(), encoding.encoded);
 
         let keys: ArrayRef = Arc::new(Int64Array::from(vec![-7, 8]));
+        let untimed = encoder.encode(&SinkRows { columns: &batch, times: &[UNTIMED, 7_000], by: Some(&keys) }).unwrap();
+        let Encoded::Messages(mut messages) = untimed.encoded else { panic!() };
+        messages.stamp(9_000);
+        assert_eq!((messages.get(0).timestamp, messages.get(1).timestamp), (9, 7));
         let encoding = encoder.encode(&SinkRows { columns: &batch, times: &[5_000_000, 6_000_000], by: Some(&keys) }).unwrap();
         let Encoded::Messages(messages) = &encoding.encoded else { panic!("messages") };
         assert_eq!((messages.get(0).key, messages.get(0).timestamp), (Some(&b"-7"[..]), 5_000));

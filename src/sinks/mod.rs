@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 pub use merge::{Piece, Position, merge};
-pub use messages::{Message, MessageEncoder, Messages, murmur2, partition_of};
+pub use messages::{Message, MessageEncoder, Messages, UNTIMED, murmur2, partition_of};
 pub use ndjson::LineEncoder;
 pub use rows::{PartRows, RowEncoder, output_schema};
 pub use writer::{PartRecord, SinkOutput, SinkSettings, Target, Writer, check_unclaimed, open_writer};

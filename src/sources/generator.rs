@@ -100,7 +100,7 @@ impl GeneratorReader {
 
 impl SourceReader for GeneratorReader {
     fn status(&self) -> SourceStatus {
-        SourceStatus { partitions: vec!["0".to_string()], starts: vec![self.start], idle: vec![false] }
+        SourceStatus { partitions: vec!["0".to_string()], starts: vec![self.start], idle: vec![false], behind: vec![false] }
     }
 
     fn poll(&mut self, max_rows: usize, max_bytes: usize) -> Result<Poll> {

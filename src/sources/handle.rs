@@ -3,6 +3,7 @@
 //! What is under way is bounded in chunks and in bytes: at the bound the reader waits, and behind it the broker or the disk. Idleness and new partitions
 //! travel in the same order as the chunks, so a partition is never called idle before its records have been handed over.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
@@ -51,6 +52,8 @@ struct Load {
     chunks: usize,
     bytes: usize,
     stopped: bool,
+    /// Partitions that the taker wants held back, until the reader has been told.
+    hold: Option<BTreeSet<u32>>,
 }
 
 /// The bound on what is under way, shared by reader and taker.
@@ -65,13 +68,13 @@ impl Budget {
         self.load.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until another chunk may be read; false: stop.
-    fn wait(&self) -> bool {
+    /// Waits until another chunk may be read: what is to be held back from now on, if that has changed; `None`: stop.
+    fn wait(&self) -> Option<Option<BTreeSet<u32>>> {
         let mut load = self.lock();
         while !load.stopped && (load.chunks >= self.limits.chunks.max(1) || load.bytes >= self.limits.bytes.max(1)) {
             load = self.freed.wait(load).unwrap_or_else(PoisonError::into_inner);
         }
-        !load.stopped
+        if load.stopped { None } else { Some(load.hold.take()) }
     }
 
     fn take(&self, bytes: usize) {
@@ -108,6 +111,7 @@ pub struct SourceHandle {
     events: Receiver<Event>,
     head: Option<Event>,
     status: SourceStatus,
+    held: BTreeSet<u32>,
     ended: bool,
     budget: Arc<Budget>,
     thread: Option<JoinHandle<()>>,
@@ -131,7 +135,7 @@ impl SourceHandle {
         let thread = std::thread::Builder::new().name(format!("read-{name}")).spawn(move || reading.run());
         let thread = thread
             .map_err(|error| Error::new(Exit::Limit, format!("cannot start a reading thread: {error}"), "raise the limit on processes"))?;
-        Ok(Self { name: name.to_string(), events, head: None, status, ended: false, budget, thread: Some(thread) })
+        Ok(Self { name: name.to_string(), events, head: None, status, held: BTreeSet::new(), ended: false, budget, thread: Some(thread) })
     }
 
     /// The next records, if they are there. Never blocks. After an error the source gives nothing more.
@@ -166,6 +170,15 @@ impl SourceHandle {
         }
     }
 
+    /// Asks the reader to hold back these partitions, by `PartitionIndex`, and to give all others: so that a taker who needs a certain partition is not
+    /// flooded by the rest. What is under way still comes.
+    pub fn hold(&mut self, partitions: BTreeSet<u32>) {
+        if partitions != self.held {
+            self.budget.lock().hold = Some(partitions.clone());
+            self.held = partitions;
+        }
+    }
+
     /// The threads of this source have gone without a word.
     fn broken(&self) -> Error {
         Error::internal(format!("the threads of source `{}` have ended early", self.name))
@@ -179,6 +192,11 @@ impl SourceHandle {
     /// Per partition the position at which reading began.
     pub fn starts(&self) -> &[u64] {
         &self.status.starts
+    }
+
+    /// Per partition whether it has records, not yet handed over, that are known to be there.
+    pub fn behind(&self) -> &[bool] {
+        &self.status.behind
     }
 
     /// Per partition whether it is idle: at its end and silent for the idle timeout, all its records handed over.
@@ -196,6 +214,11 @@ impl Drop for SourceHandle {
     }
 }
 
+/// `join` of what is said of each partition now and was said before; of new partitions what is said now.
+fn joined(now: &[bool], before: &[bool], join: fn(bool, bool) -> bool) -> Vec<bool> {
+    now.iter().enumerate().map(|(partition, now)| before.get(partition).map_or(*now, |before| join(*now, *before))).collect()
+}
+
 /// What the reading thread owns.
 struct Reading {
     reader: Box<dyn SourceReader>,
@@ -211,15 +234,18 @@ impl Reading {
     fn run(mut self) {
         let codec = self.reader.codec();
         let limits = self.budget.limits;
-        while self.budget.wait() {
+        while let Some(hold) = self.budget.wait() {
+            if let Some(held) = hold {
+                self.reader.hold(&held);
+            }
             let polled = self.reader.poll(limits.chunk_rows, limits.chunk_bytes);
             let status = self.reader.status();
-            let changed = status != self.status;
-            // A partition leaves idleness with its record, and enters it after its last one.
-            let before = matches!(polled, Ok(Poll::Chunk(_)));
-            if changed && before {
-                self.tell(Event::Status(status.clone()));
-            }
+            // A partition leaves idleness before its record and enters it after its last one; likewise it is behind until that one is handed over.
+            self.update(SourceStatus {
+                idle: joined(&status.idle, &self.status.idle, |now, before| now && before),
+                behind: joined(&status.behind, &self.status.behind, |now, before| now || before),
+                ..status.clone()
+            });
             match polled {
                 Ok(Poll::Chunk(chunk)) => {
                     let bytes = chunk.payload.bytes();
@@ -233,9 +259,14 @@ impl Reading {
                 Ok(Poll::End) => return self.tell(Event::End),
                 Err(error) => return self.tell(Event::Failed(error)),
             }
-            if changed && !before {
-                self.tell(Event::Status(status.clone()));
-            }
+            self.update(status);
+        }
+    }
+
+    /// Tells of the status, if it has changed.
+    fn update(&mut self, status: SourceStatus) {
+        if status != self.status {
+            self.tell(Event::Status(status.clone()));
             self.status = status;
         }
     }

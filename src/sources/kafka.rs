@@ -4,7 +4,7 @@
 //! after a reconnect, are dropped. That a partition is at its end is only known from the client's notice and only used for idleness. A partition that has
 //! records and delivers none for 30 s is assigned again (librdkafka issue 5153). New partitions are found within 30 s and read from their beginning.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,13 +20,14 @@ use crate::ids::PartitionIndex;
 use crate::plan::{KafkaPlan, SourceKindPlan, SourcePlan};
 use crate::time::clock;
 
-use super::{Poll, SourceReader, SourceStatus, Watch, consumer, judge, unanswered};
+use super::{Poll, SourceReader, SourceStatus, Watch, consumer, is_missing, judge, unanswered};
 
 /// How long opening waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a poll waits for the first record.
 const WAIT: Duration = Duration::from_millis(20);
-/// How often partitions are counted and silent ones looked at, and how long that may take.
+/// How long a partition with records may be silent, how often partitions are counted unless `topic.metadata.refresh.interval.ms` says otherwise, and how
+/// long that may take.
 const LOOK: Duration = Duration::from_secs(30);
 const GLANCE: Duration = Duration::from_secs(2);
 
@@ -36,6 +37,8 @@ struct Partition {
     start: u64,
     /// The offset that comes next.
     expected: u64,
+    /// The end of the partition when it was last asked for.
+    high: u64,
     /// Whether the client has said that there is nothing behind `expected`.
     ended: bool,
     /// When it last gave a record, or was assigned.
@@ -43,6 +46,13 @@ struct Partition {
     idle: bool,
     data: Vec<u8>,
     records: Vec<Message>,
+}
+
+impl Partition {
+    /// Whether it is known to hold more than was read. Its end, as the client tells it, also counts markers of transactions, which are never read.
+    fn is_behind(&self) -> bool {
+        !self.ended && self.expected < self.high
+    }
 }
 
 /// Reads a topic.
@@ -55,8 +65,16 @@ pub(super) struct KafkaReader {
     partitions: Vec<Partition>,
     assigned: bool,
     looked: Instant,
+    look: Duration,
+    /// When the client last had more than was taken: until then a partition's silence says nothing.
+    busy: Instant,
+    polled: Instant,
+    /// Partitions that are held back.
+    held: BTreeSet<u32>,
     ready: VecDeque<RawChunk>,
     failed: Option<Error>,
+    /// Since when the brokers have not known the topic.
+    missing: Option<Instant>,
 }
 
 /// The offset of a position, for the client.
@@ -83,20 +101,25 @@ impl KafkaReader {
             partitions: Vec::new(),
             assigned: false,
             looked: clock::now(),
+            busy: clock::now(),
+            polled: clock::now(),
+            look: refresh_interval(kafka),
+            held: BTreeSet::new(),
             ready: VecDeque::new(),
             failed: None,
+            missing: None,
         };
         for partition in 0..reader.count(patience)? {
             let (low, high) = reader.bounds(partition, patience)?;
             let start = if reader.start == KafkaStart::Earliest { low } else { high };
-            reader.add(start);
+            reader.add(start, high);
         }
         Ok(reader)
     }
 
-    fn add(&mut self, start: u64) {
+    fn add(&mut self, start: u64, high: u64) {
         let heard = clock::now();
-        self.partitions.push(Partition { start, expected: start, ended: false, heard, idle: false, data: Vec::new(), records: Vec::new() });
+        self.partitions.push(Partition { start, expected: start, high, ended: false, heard, idle: false, data: Vec::new(), records: Vec::new() });
     }
 
     /// How many partitions the topic has.
@@ -136,7 +159,22 @@ impl KafkaReader {
             (partition.ended, partition.idle, partition.heard) = (false, false, now);
         }
         self.assigned = true;
+        // A new assignment holds nothing back.
+        let held = std::mem::take(&mut self.held);
+        self.hold(&held);
         Ok(())
+    }
+
+    /// Whether records of a partition are read and not given yet.
+    fn has_ready(&self, partition: usize) -> bool {
+        self.ready.iter().any(|chunk| chunk.partition.0 as usize == partition)
+    }
+
+    /// The partitions `of` as the client wants them.
+    fn listed(&self, of: impl Iterator<Item = u32>) -> TopicPartitionList {
+        let mut list = TopicPartitionList::new();
+        of.for_each(|partition| drop(list.add_partition(&self.topic, partition as i32)));
+        list
     }
 
     /// Counts the partitions and looks after silent ones. Brokers that do not answer now will be asked again.
@@ -149,24 +187,39 @@ impl KafkaReader {
         }
         let mut again = false;
         for partition in self.partitions.len()..count {
-            let Ok((low, _)) = self.bounds(partition, GLANCE) else { break };
-            self.add(low);
+            let Ok((low, high)) = self.bounds(partition, GLANCE) else { break };
+            self.add(low, high);
             again = true;
         }
-        let silent = self.partitions.iter().position(|partition| !partition.ended && self.looked - partition.heard >= LOOK);
-        if let Some(index) = silent
-            && let Ok((_, high)) = self.bounds(index, GLANCE)
-            && self.partitions.get(index).is_some_and(|partition| high > partition.expected)
-        {
-            tracing::warn!(topic = self.topic, partition = index, "silent for 30 s although it has records: assigned again");
-            again = true;
+        for index in 0..self.partitions.len() {
+            let Ok((_, high)) = self.bounds(index, GLANCE) else { break };
+            let held = self.held.contains(&(index as u32));
+            let Some(partition) = self.partitions.get_mut(index) else { break };
+            partition.high = high;
+            let silent = !held && !partition.ended && self.looked.saturating_duration_since(partition.heard.max(self.busy)) >= LOOK;
+            if silent && high > partition.expected {
+                tracing::warn!(topic = self.topic, partition = index, "silent for 30 s although it has records: assigned again");
+                again = true;
+            }
         }
         if again { self.assign() } else { Ok(()) }
     }
 
+    /// Asks for a topic that the client has missed since then. Brokers that have just started may not know a topic yet: it is gone if they say so for long.
+    fn miss(&mut self, since: Instant) -> Result<()> {
+        match self.count(GLANCE) {
+            Ok(_) => {
+                self.missing = None;
+                self.assign()
+            }
+            Err(_) if since.elapsed() < LOOK => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Takes what the client holds, at most about so much.
     fn drain(&mut self, max_rows: usize, max_bytes: usize) {
-        let Self { consumer, partitions, topic, brokers, failed, .. } = self;
+        let Self { consumer, partitions, topic, brokers, failed, missing, busy, .. } = self;
         let (mut rows, mut bytes, mut wait) = (0, 0, WAIT);
         let now = clock::now();
         while rows < max_rows && bytes < max_bytes {
@@ -193,6 +246,10 @@ impl KafkaReader {
                     }
                 }
                 Some(Err(error)) => {
+                    if is_missing(&error) {
+                        missing.get_or_insert(now);
+                        break;
+                    }
                     if let Some(error) = judge(&error, topic, brokers) {
                         *failed = Some(error);
                         break;
@@ -204,7 +261,17 @@ impl KafkaReader {
                 wait = Duration::ZERO;
             }
         }
+        if rows >= max_rows || bytes >= max_bytes {
+            *busy = now;
+        }
     }
+}
+
+/// How often the client refreshes its metadata, and the reader counts partitions.
+fn refresh_interval(kafka: &KafkaPlan) -> Duration {
+    let option = kafka.options.iter().rev().find(|(key, _)| key == "topic.metadata.refresh.interval.ms");
+    let millis = option.and_then(|(_, value)| value.parse().ok()).filter(|millis| *millis > 0);
+    millis.map_or(LOOK, Duration::from_millis)
 }
 
 /// Appends bytes; returns where they are.
@@ -222,6 +289,7 @@ impl SourceReader for KafkaReader {
             partitions: (0..self.partitions.len()).map(|partition| partition.to_string()).collect(),
             starts: self.partitions.iter().map(|partition| partition.start).collect(),
             idle: self.partitions.iter().map(|partition| partition.idle).collect(),
+            behind: self.partitions.iter().enumerate().map(|(index, partition)| partition.is_behind() || self.has_ready(index)).collect(),
         }
     }
 
@@ -232,16 +300,25 @@ impl SourceReader for KafkaReader {
         if let Some(error) = self.failed.take() {
             return Err(error);
         }
+        if let Some(since) = self.missing {
+            self.miss(since)?;
+        }
         if !self.assigned {
             self.assign()?;
         }
         let now = clock::now();
-        if now - self.looked >= LOOK {
+        if now - self.looked >= self.look {
             self.look()?;
         }
+        if now - self.polled >= GLANCE {
+            self.busy = now;
+        }
         self.drain(max_rows.max(1), max_bytes.max(1));
+        self.polled = clock::now();
         for (index, partition) in self.partitions.iter_mut().enumerate() {
             if partition.records.is_empty() {
+                // Whatever the other partitions do: a silent one must not hold back the watermark of busy ones.
+                partition.idle = partition.ended && now.saturating_duration_since(partition.heard) >= self.idle_timeout;
                 continue;
             }
             partition.idle = false;
@@ -253,12 +330,7 @@ impl SourceReader for KafkaReader {
         }
         match self.ready.pop_front() {
             Some(chunk) => Ok(Poll::Chunk(chunk)),
-            None => {
-                for partition in &mut self.partitions {
-                    partition.idle = partition.ended && now.saturating_duration_since(partition.heard) >= self.idle_timeout;
-                }
-                Ok(Poll::Idle)
-            }
+            None => Ok(Poll::Idle),
         }
     }
 
@@ -277,7 +349,7 @@ impl SourceReader for KafkaReader {
                 return Err(Error::new(Exit::Data, cause, "start over with --fresh, and keep records longer than a restart takes"));
             }
             if let Some(partition) = self.partitions.get_mut(index) {
-                (partition.start, partition.expected) = (start, start);
+                (partition.start, partition.expected, partition.high) = (start, start, high);
                 partition.records.clear();
                 partition.data.clear();
             }
@@ -289,6 +361,25 @@ impl SourceReader for KafkaReader {
         }
         self.assigned = false;
         Ok(())
+    }
+
+    fn hold(&mut self, held: &BTreeSet<u32>) {
+        if self.assigned {
+            let pause = self.listed(held.difference(&self.held).copied());
+            let resume = self.listed(self.held.difference(held).copied());
+            // A partition that cannot be paused floods its taker, one that cannot be resumed is found silent: both are unassigned ones.
+            let changed = self.consumer.pause(&pause).and_then(|()| self.consumer.resume(&resume));
+            if let Err(error) = changed {
+                tracing::warn!(topic = self.topic, "partitions cannot be held back: {error}");
+            }
+            let now = clock::now();
+            for partition in self.held.difference(held) {
+                if let Some(partition) = self.partitions.get_mut(*partition as usize) {
+                    partition.heard = now;
+                }
+            }
+        }
+        self.held.clone_from(held);
     }
 
     fn codec(&self) -> &'static str {

@@ -147,6 +147,11 @@ pub(super) fn judge(error: &KafkaError, topic: &str, brokers: &str) -> Option<Er
     }
 }
 
+/// Whether the brokers say that they do not know the topic; brokers that have just started may say so for a while.
+pub(super) fn is_missing(error: &KafkaError) -> bool {
+    error.rdkafka_error_code().map(meaning) == Some(Meaning::NoTopic)
+}
+
 /// Cause and help for people.
 fn describe(meaning: Meaning, topic: &str, brokers: &str, words: &str) -> Error {
     match meaning {
@@ -156,9 +161,11 @@ fn describe(meaning: Meaning, topic: &str, brokers: &str, words: &str) -> Error 
             "check `brokers` under [kafka], that they run, and that security.protocol is theirs",
         ),
         Meaning::NoTopic => Error::new(
-            Exit::Data,
-            format!("topic `{topic}` does not exist on {brokers}"),
-            "create it first (kafka-topics.sh --create), or correct `topic`: Tidemill creates no input topics",
+            Exit::Unreachable,
+            format!("the topic {topic} does not exist at {brokers}"),
+            format!(
+                "create it first: kafka-topics.sh --bootstrap-server {brokers} --create --topic {topic} --partitions 4; or correct `topic`"
+            ),
         ),
         Meaning::Refused => Error::new(
             Exit::Auth,

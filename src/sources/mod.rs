@@ -19,6 +19,8 @@ mod schema;
 mod table;
 mod text;
 
+use std::collections::BTreeSet;
+
 use crate::codecs::{CodecSpec, EventTimeFrom, RawChunk};
 use crate::error::Result;
 use crate::ids::PartitionIndex;
@@ -36,7 +38,7 @@ use decode_pool::Decoding;
 use file::FileReader;
 use generator::GeneratorReader;
 use kafka::KafkaReader;
-use kafka_client::{Watch, consumer, judge, unanswered};
+use kafka_client::{Watch, consumer, is_missing, judge, unanswered};
 use parquet::{ParquetCursor, schema_of_file};
 use schema::{absolute, csv_header};
 use text::{Framing, TextCursor, header_fields};
@@ -61,6 +63,8 @@ pub struct SourceStatus {
     pub starts: Vec<u64>,
     /// Per partition whether it is idle: read to its end and silent for the idle timeout (Kafka only).
     pub idle: Vec<bool>,
+    /// Per partition whether more records are known to be there than were given (Kafka only): whoever merges by event time may wait for them.
+    pub behind: Vec<bool>,
 }
 
 /// Reads one source. Lives on a thread of its own.
@@ -73,6 +77,10 @@ pub trait SourceReader: Send {
 
     /// Goes on at these positions; partitions that are not named begin at their first start. Called before the first poll or between polls.
     fn seek(&mut self, starts: &[(PartitionIndex, u64)]) -> Result<()>;
+
+    /// Holds back the partitions of `held`, by `PartitionIndex`, and gives all others. What is already on its way may still come. Readers whose
+    /// partitions come one after another have nothing to hold back.
+    fn hold(&mut self, _held: &BTreeSet<u32>) {}
 
     /// Name of the codec for this reader's chunks.
     fn codec(&self) -> &'static str;

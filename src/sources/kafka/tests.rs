@@ -136,7 +136,7 @@ fn a_missing_topic_and_silent_brokers_are_told_apart() {
     mock.create_topic("t", 1, 1).unwrap();
     let brokers = mock.bootstrap_servers();
     let missing = KafkaReader::open(&plan("absent", KafkaStart::Earliest, 0), Some(&cluster(&brokers))).err().unwrap();
-    assert!(missing.exit == Exit::Data && missing.cause.contains("`absent` does not exist"), "{missing}");
+    assert!(missing.exit == Exit::Unreachable && missing.cause.contains("absent does not exist"), "{missing}");
     let patience = Duration::from_millis(500);
     let silent = KafkaReader::open_within(&plan("t", KafkaStart::Earliest, 0), Some(&cluster("127.0.0.1:1")), patience).err().unwrap();
     assert!(silent.exit == Exit::Unreachable && silent.cause.contains("127.0.0.1:1"), "{silent}");
