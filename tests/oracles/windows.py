@@ -3,7 +3,8 @@
 A feature row of record r sees the records p of its key that were processed before it or are r itself (canonical order: epoch, event time, offset;
 S3.1) and lie in its window (S7.2): with the current record and its earlier ties, or strictly before its time (S7.3). The join says just that, so
 the order of arrival is part of it. Exact sums come from DuckDB's compensated `fsum` and `favg`; variances of the column near 1e15 from values less
-1e15, which is exact. Bounds are those of S7.5: sums 1e-12 · Σ|x|, variances 1e-12.
+1e15, which is exact. Bounds are those of S7.5: sums 1e-12 · Σ|x|; variances 1e-12, or 1e-15 of the largest square (of values less 1e15), and exactly
+0 where all values are equal.
 """
 
 import datetime
@@ -45,7 +46,10 @@ def aggregates():
             )
         yield f"avg_{x}", f"avg({x})", f"(sum(p.{x}) / count(p.{x}))::double" if exact else f"favg(p.{x})", f"favg(abs({value}))", 1e-12
         for name in ("var_pop", "var_samp", "stddev_pop", "stddev_samp"):
-            yield f"{name}_{x}", f"{name}({x})", f"{name}({value} - {shift})", None, 1e-12
+            spread, centred = f"{name}({value} - {shift})", f"({value} - {shift})::double"
+            variance = f"power({spread}, 2)" if name.startswith("stddev") else spread
+            scale = f"case when {spread} = 0 then 0 else {variance} + 1e-3 * max({centred} * {centred}) end"
+            yield f"{name}_{x}", f"{name}({x})", spread, scale, 1e-12
         for name in ("min", "max"):
             yield f"{name}_{x}", f"{name}({x})", f"{name}({value})", None, None
     for x in ("a", "i", "s", "b", "ts"):
@@ -67,7 +71,9 @@ def aggregates():
     chosen = "filter (where f > 3 and (b or a < 0))"
     yield "n_f", f"count(*) {chosen}", "count(p.id) filter (where p.chosen)", None, None
     yield "sum_a_f", f"sum(a) {chosen}", "fsum(p.a) filter (where p.chosen)", "fsum(abs(p.a)) filter (where p.chosen)", 1e-12
-    yield "sd_a_f", f"stddev_samp(a) {chosen}", "stddev_samp(p.a) filter (where p.chosen)", None, 1e-12
+    spread, only = "stddev_samp(p.a) filter (where p.chosen)", "filter (where p.chosen)"
+    scale = f"case when {spread} = 0 then 0 else power({spread}, 2) + 1e-3 * max(p.a * p.a) {only} end"
+    yield "stddev_a_f", f"stddev_samp(a) {chosen}", spread, scale, 1e-12
     yield "max_a_f", f"max(a) {chosen}", "max(p.a) filter (where p.chosen)", None, None
     yield "last_s_f", f"last(s) {chosen}", "arg_max(p.s, p.rk) filter (where p.chosen and p.s is not null)", None, None
     yield "distinct_s_f", f"count(distinct s) {chosen}", "count(distinct p.s) filter (where p.chosen)", None, None
@@ -195,7 +201,10 @@ def compare(check, got, listed, wanted, suffix):
         if unbounded(name) and not suffix:
             continue
         column = plain(got[name + suffix])
-        if bound is None:
+        if name.startswith("stddev") and scale:
+            squares = [[value if value is None else value * value for value in values] for values in (column, wanted[name])]
+            check.close(name + suffix, *squares, bound, wanted[f"{name} scale"], wanted["id"])
+        elif bound is None:
             check.equal(name + suffix, column, plain(wanted[name]))
         else:
             check.close(name + suffix, column, wanted[name], bound, wanted.get(f"{name} scale"), wanted["id"])
