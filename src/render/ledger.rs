@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::model_epoch::{Answers, ModelColumns, ModelEpoch};
 use super::packet::{Packet, Pulse, RelationRows, Report, Resolved, ResolvedKey, Watched};
-use super::relation::{SourceNames, relation, timestamps};
+use super::relation::{Rows, SourceNames, relation, timestamps, used};
 use super::routes::Routes;
 use super::streams::{arrow_error, row_json};
 use crate::data::{Columns, EventBatch, Reason, Rejected};
@@ -190,7 +190,7 @@ impl Ledger {
     /// The columns that sinks of `models.M.rows` will need of this epoch's rows once their labels are known.
     pub fn keep(&self, epoch: &ModelEpoch, answers: &Answers) -> Result<Vec<Columns>> {
         let columns = ModelColumns { plan: &self.plan, model: self.declared(), epoch, answers, names: &self.names };
-        let kept = self.rows_sinks.iter().map(|sink| relation(*sink, &self.plan.sinks[*sink], &columns).map(|rows| rows.columns));
+        let kept = self.rows_sinks.iter().map(|sink| used(&self.plan.sinks[*sink], &columns, &Rows::all(epoch.len())));
         kept.collect()
     }
 
@@ -371,7 +371,7 @@ impl Ledger {
         }
         let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(met.len()));
         let batch = RecordBatch::try_new_with_options(schema, columns, &options).map_err(arrow_error)?;
-        Ok(Some(RelationRows { sink, columns: Columns(batch), times: met.iter().map(|one| one.row_time).collect() }))
+        Ok(Some(RelationRows { sink, filtered: false, columns: Columns(batch), times: met.iter().map(|one| one.row_time).collect() }))
     }
 
     /// The model's part of the closing summary.

@@ -9,7 +9,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type};
 
 use super::packet::{ModelInput, Packet, Reader};
-use super::relation::{RelationColumns, SourceNames, StreamColumns, feature_column, timestamps};
+use super::relation::{RelationColumns, Rows, SourceNames, StreamColumns, feature_column, timestamps};
 use super::streams::arrow_error;
 use crate::data::{CellType, EventBatch, FeatureRows};
 use crate::error::{Error, Result};
@@ -103,7 +103,7 @@ impl ModelEpoch {
                     RowColumn::Stream(column) => numeric(self.rows.rows().column(*column))?,
                     RowColumn::Feature { lookup, feature } => {
                         let cell = plan.views[model.lookups[*lookup].view].features[*feature].cell;
-                        numeric(&feature_column(&self.features[*lookup], *feature, cell))?
+                        numeric(&feature_column(&self.features[*lookup], *feature, cell, &Rows::all(self.rows.len())))?
                     }
                 });
             }
@@ -200,8 +200,8 @@ pub struct ModelColumns<'a> {
 }
 
 impl ModelColumns<'_> {
-    fn floats(&self, value: impl Fn(usize) -> Option<f64>) -> ArrayRef {
-        Arc::new(Float64Array::from_iter((0..self.epoch.len()).map(|row| value(row).filter(|value| value.is_finite()))))
+    fn floats(&self, rows: &Rows, value: impl Fn(usize) -> Option<f64>) -> ArrayRef {
+        Arc::new(Float64Array::from_iter(rows.iter().map(|row| value(row).filter(|value| value.is_finite()))))
     }
 }
 
@@ -210,37 +210,36 @@ impl RelationColumns for ModelColumns<'_> {
         self.epoch.len()
     }
 
-    fn times(&self) -> Vec<i64> {
-        self.epoch.rows.times().to_vec()
+    fn times(&self) -> &[i64] {
+        self.epoch.rows.times()
     }
 
-    fn column(&self, origin: &RelationOrigin) -> Result<ArrayRef> {
+    fn column(&self, origin: &RelationOrigin, rows: &Rows) -> Result<ArrayRef> {
         let (epoch, answers) = (self.epoch, self.answers);
-        let rows = epoch.len();
         Ok(match origin {
             RelationOrigin::Lookup { lookup, feature } => {
                 let cell = self.plan.views[self.model.lookups[*lookup].view].features[*feature].cell;
-                feature_column(&epoch.features[*lookup], *feature, cell)
+                feature_column(&epoch.features[*lookup], *feature, cell, rows)
             }
-            RelationOrigin::Derived(derived) => epoch.derived[*derived].clone(),
-            RelationOrigin::Input(input) => self.floats(|row| {
+            RelationOrigin::Derived(derived) => rows.of(&epoch.derived[*derived])?,
+            RelationOrigin::Input(input) => self.floats(rows, |row| {
                 let (x, valid) = epoch.row(row);
                 (valid[input / 64] >> (input % 64) & 1 == 1).then(|| x[*input])
             }),
-            RelationOrigin::Explain(input) => self.floats(|row| answers.contributions.get(row * epoch.width + input).copied()),
+            RelationOrigin::Explain(input) => self.floats(rows, |row| answers.contributions.get(row * epoch.width + input).copied()),
             RelationOrigin::Prediction if self.model.classification => {
                 let threshold = self.model.threshold;
-                let class = answers.predictions.iter().map(|p| (!p.is_nan()).then_some(*p >= threshold));
+                let class = rows.iter().map(|row| Some(answers.predictions[row]).filter(|p| !p.is_nan()).map(|p| p >= threshold));
                 Arc::new(arrow::array::BooleanArray::from_iter(class))
             }
-            RelationOrigin::Prediction | RelationOrigin::Probability => self.floats(|row| Some(answers.predictions[row])),
-            RelationOrigin::Degraded => Arc::new(arrow::array::StringArray::from_iter(answers.degraded.iter().copied())),
-            RelationOrigin::ModelVersion => Arc::new(arrow::array::Int64Array::from_value(answers.version as i64, rows)),
-            RelationOrigin::Label => self.floats(|row| epoch.input.labels.get(row).copied()),
-            RelationOrigin::LabelTime => timestamps(vec![None; rows]),
+            RelationOrigin::Prediction | RelationOrigin::Probability => self.floats(rows, |row| Some(answers.predictions[row])),
+            RelationOrigin::Degraded => Arc::new(arrow::array::StringArray::from_iter(rows.iter().map(|row| answers.degraded[row]))),
+            RelationOrigin::ModelVersion => Arc::new(arrow::array::Int64Array::from_value(answers.version as i64, rows.len())),
+            RelationOrigin::Label => self.floats(rows, |row| epoch.input.labels.get(row).copied()),
+            RelationOrigin::LabelTime => timestamps(vec![None; rows.len()]),
             other => {
                 let source = self.plan.streams[self.model.stream].source;
-                StreamColumns { batch: &epoch.rows, source, epoch: epoch.epoch, names: self.names }.column(other)?
+                StreamColumns { batch: &epoch.rows, source, epoch: epoch.epoch, names: self.names }.column(other, rows)?
             }
         })
     }

@@ -267,6 +267,8 @@ pub enum ResolvedKey {
 pub struct RelationRows {
     /// Position of the sink.
     pub sink: usize,
+    /// Whether its `where` has been applied.
+    pub filtered: bool,
     /// The used columns, in the order of `SinkPlan::used_columns`.
     pub columns: Columns,
     /// Event times of the rows, for Kafka timestamps.

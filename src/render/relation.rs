@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, RecordBatchOptions, StringArray, TimestampMicrosecondArray};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, RecordBatch, RecordBatchOptions, StringArray, TimestampMicrosecondArray, UInt32Array,
+};
+use arrow::buffer::{BooleanBuffer, NullBuffer};
+use arrow::compute::take;
 use arrow::datatypes::{Field, Schema};
 
 use super::packet::RelationRows;
-use super::streams::arrow_error;
+use super::streams::{arrow_error, certain};
 use crate::data::{Cell, CellType, Columns, EventBatch, FeatureRows};
 use crate::error::{Error, Result};
 use crate::ids::SourceIndex;
@@ -33,32 +37,97 @@ impl SourceNames {
     }
 }
 
+/// Which rows of a batch are wanted: all, or those of a list.
+#[derive(Clone, Debug)]
+pub struct Rows {
+    count: usize,
+    chosen: Option<UInt32Array>,
+}
+
+impl Rows {
+    /// All of so many.
+    pub fn all(count: usize) -> Self {
+        Self { count, chosen: None }
+    }
+
+    /// Those for which `kept` is true.
+    fn kept(kept: &BooleanArray) -> Self {
+        let kept = certain(kept);
+        if kept.true_count() == kept.len() {
+            return Self::all(kept.len());
+        }
+        let chosen: Vec<u32> = kept.values().set_indices().map(|row| row as u32).collect();
+        Self { count: chosen.len(), chosen: Some(chosen.into()) }
+    }
+
+    /// Number of rows wanted.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// The position in the batch of wanted row `index`.
+    #[inline]
+    pub fn at(&self, index: usize) -> usize {
+        self.chosen.as_ref().map_or(index, |chosen| chosen.value(index) as usize)
+    }
+
+    /// Positions in the batch, in order.
+    pub fn iter(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.count).map(|index| self.at(index))
+    }
+
+    /// The wanted rows of a column of the batch.
+    pub fn of(&self, column: &ArrayRef) -> Result<ArrayRef> {
+        match &self.chosen {
+            None => Ok(column.clone()),
+            Some(chosen) => take(column, chosen, None).map_err(arrow_error),
+        }
+    }
+}
+
 /// Something that has rows and can give a column of a relation.
 pub trait RelationColumns {
     /// Number of rows.
     fn rows(&self) -> usize;
     /// Event times of the rows.
-    fn times(&self) -> Vec<i64>;
-    /// The column of `origin`.
-    fn column(&self, origin: &RelationOrigin) -> Result<ArrayRef>;
+    fn times(&self) -> &[i64];
+    /// Some rows of the column of `origin`.
+    fn column(&self, origin: &RelationOrigin, rows: &Rows) -> Result<ArrayRef>;
 }
 
-/// The used columns of `sink`'s relation.
+/// The used columns of `sink`'s relation, of the rows that pass its `where`: what few rows need is not built for all.
 pub fn relation(index: usize, sink: &SinkPlan, columns: &dyn RelationColumns) -> Result<RelationRows> {
+    let mut rows = Rows::all(columns.rows());
+    if let Some(filter) = &sink.filter {
+        let inputs = filter.inputs().iter().map(|input| column_of(sink, *input, columns, &rows)).collect::<Result<Vec<_>>>()?;
+        // A row the filter fails on is not written: what is not known to be true is not (S9.1).
+        rows = Rows::kept(filter.evaluate_rows(&inputs, columns.rows()).0.as_boolean());
+    }
+    let times = rows.iter().map(|row| columns.times()[row]).collect();
+    Ok(RelationRows { sink: index, filtered: true, columns: used(sink, columns, &rows)?, times })
+}
+
+/// The used columns of `sink`'s relation, of the rows wanted.
+pub fn used(sink: &SinkPlan, columns: &dyn RelationColumns, rows: &Rows) -> Result<Columns> {
     let mut fields = Vec::new();
     let mut arrays = Vec::new();
     for used in sink.used_columns() {
         let declared = &sink.relation[used];
-        let array = columns.column(&declared.origin)?;
-        if array.data_type() != &declared.data_type {
-            return Err(Error::internal(format!("{}: column {} is {}, not {}", sink.id, declared.name, array.data_type(), declared.data_type)));
-        }
+        arrays.push(column_of(sink, used, columns, rows)?);
         fields.push(Field::new(&declared.name, declared.data_type.clone(), true));
-        arrays.push(array);
     }
-    let options = RecordBatchOptions::new().with_row_count(Some(columns.rows()));
-    let batch = RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options).map_err(arrow_error)?;
-    Ok(RelationRows { sink: index, columns: Columns(batch), times: columns.times() })
+    let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+    RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options).map(Columns).map_err(arrow_error)
+}
+
+/// One column of `sink`'s relation, of the declared type.
+fn column_of(sink: &SinkPlan, column: usize, columns: &dyn RelationColumns, rows: &Rows) -> Result<ArrayRef> {
+    let declared = &sink.relation[column];
+    let array = columns.column(&declared.origin, rows)?;
+    if array.data_type() != &declared.data_type {
+        return Err(Error::internal(format!("{}: column {} is {}, not {}", sink.id, declared.name, array.data_type(), declared.data_type)));
+    }
+    Ok(array)
 }
 
 /// The relation of a source or stream.
@@ -78,22 +147,22 @@ impl RelationColumns for StreamColumns<'_> {
         self.batch.len()
     }
 
-    fn times(&self) -> Vec<i64> {
-        self.batch.times().to_vec()
+    fn times(&self) -> &[i64] {
+        self.batch.times()
     }
 
-    fn column(&self, origin: &RelationOrigin) -> Result<ArrayRef> {
-        let rows = self.batch.len();
+    fn column(&self, origin: &RelationOrigin, rows: &Rows) -> Result<ArrayRef> {
+        let (times, partitions, offsets) = (self.batch.times(), self.batch.partitions(), self.batch.offsets());
         Ok(match origin {
-            RelationOrigin::Stream(column) => self.batch.rows().column(*column).clone(),
-            RelationOrigin::Time => timestamps(self.batch.times().iter().map(|time| Some(*time)).collect()),
-            RelationOrigin::Epoch => Arc::new(Int64Array::from_value(self.epoch.0 as i64, rows)),
-            RelationOrigin::Source => Arc::new(StringArray::from_iter_values((0..rows).map(|_| self.names.source(self.source)))),
+            RelationOrigin::Stream(column) => rows.of(self.batch.rows().column(*column))?,
+            RelationOrigin::Time => timestamps(rows.iter().map(|row| Some(times[row])).collect()),
+            RelationOrigin::Epoch => Arc::new(Int64Array::from_value(self.epoch.0 as i64, rows.len())),
+            RelationOrigin::Source => Arc::new(StringArray::from_iter_values(rows.iter().map(|_| self.names.source(self.source)))),
             RelationOrigin::Partition => {
-                let names = self.batch.partitions().iter().map(|partition| self.names.partition(self.source, *partition));
+                let names = rows.iter().map(|row| self.names.partition(self.source, partitions[row]));
                 Arc::new(StringArray::from_iter_values(names))
             }
-            RelationOrigin::Offset => Arc::new(Int64Array::from_iter_values(self.batch.offsets().iter().map(|offset| *offset as i64))),
+            RelationOrigin::Offset => Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| offsets[row] as i64))),
             other => return Err(Error::internal(format!("a stream has no column {other:?}"))),
         })
     }
@@ -114,14 +183,14 @@ impl RelationColumns for ViewColumns<'_> {
         self.stream.rows()
     }
 
-    fn times(&self) -> Vec<i64> {
+    fn times(&self) -> &[i64] {
         self.stream.times()
     }
 
-    fn column(&self, origin: &RelationOrigin) -> Result<ArrayRef> {
+    fn column(&self, origin: &RelationOrigin, rows: &Rows) -> Result<ArrayRef> {
         match origin {
-            RelationOrigin::Feature(feature) => Ok(feature_column(self.features, *feature, self.plan[*feature].cell)),
-            other => self.stream.column(other),
+            RelationOrigin::Feature(feature) => Ok(feature_column(self.features, *feature, self.plan[*feature].cell, rows)),
+            other => self.stream.column(other, rows),
         }
     }
 }
@@ -131,32 +200,18 @@ pub fn timestamps(values: Vec<Option<i64>>) -> ArrayRef {
     Arc::new(TimestampMicrosecondArray::from(values).with_timezone("UTC"))
 }
 
-/// One feature of all rows as an Arrow column.
-pub fn feature_column(features: &FeatureRows, column: usize, cell: CellType) -> ArrayRef {
-    let cells = (0..features.rows()).map(|row| features.get(row, column, cell));
+/// One feature of the wanted rows as an Arrow column.
+pub fn feature_column(features: &FeatureRows, column: usize, cell: CellType, rows: &Rows) -> ArrayRef {
+    let valid = BooleanBuffer::collect_bool(rows.len(), |index| features.is_valid(rows.at(index), column));
+    let nulls = Some(NullBuffer::new(valid)).filter(|nulls| nulls.null_count() > 0);
+    let bits = rows.iter().map(|row| features.row(row).0[column]);
     match cell {
-        CellType::Float64 => Arc::new(Float64Array::from_iter(cells.map(|cell| match cell {
-            Cell::Float64(value) => Some(value),
-            _ => None,
-        }))),
-        CellType::Int64 => Arc::new(Int64Array::from_iter(cells.map(|cell| match cell {
-            Cell::Int64(value) => Some(value),
-            _ => None,
-        }))),
-        CellType::Bool => Arc::new(BooleanArray::from_iter(cells.map(|cell| match cell {
-            Cell::Bool(value) => Some(value),
-            _ => None,
-        }))),
-        CellType::Timestamp => timestamps(
-            cells
-                .map(|cell| match cell {
-                    Cell::Timestamp(value) => Some(value),
-                    _ => None,
-                })
-                .collect(),
-        ),
-        CellType::Text => Arc::new(StringArray::from_iter(cells.map(|cell| match cell {
-            Cell::Text(value) => Some(value.to_owned()),
+        CellType::Float64 => Arc::new(Float64Array::new(bits.map(f64::from_bits).collect(), nulls)),
+        CellType::Int64 => Arc::new(Int64Array::new(bits.map(|bits| bits as i64).collect(), nulls)),
+        CellType::Bool => Arc::new(BooleanArray::new(bits.map(|bits| bits != 0).collect(), nulls)),
+        CellType::Timestamp => Arc::new(TimestampMicrosecondArray::new(bits.map(|bits| bits as i64).collect(), nulls).with_timezone("UTC")),
+        CellType::Text => Arc::new(StringArray::from_iter(rows.iter().map(|row| match features.get(row, column, cell) {
+            Cell::Text(value) => Some(value),
             _ => None,
         }))),
     }

@@ -148,7 +148,7 @@ impl Sink {
         }
         let options = RecordBatchOptions::new().with_row_count(Some(times.len()));
         let batch = RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options).map_err(arrow_error)?;
-        Ok(RelationRows { sink: self.sink, columns: Columns(batch), times })
+        Ok(RelationRows { sink: self.sink, filtered: false, columns: Columns(batch), times })
     }
 
     fn encode(&mut self, rows: &RelationRows, outbox: &mut Outbox<Packet>) -> Result<()> {
@@ -156,7 +156,7 @@ impl Sink {
         let plan = &plan.sinks[self.sink];
         let mut batch = rows.columns.0.clone();
         let mut times = rows.times.clone();
-        if let Some(filter) = &plan.filter {
+        if let Some(filter) = plan.filter.as_ref().filter(|_| !rows.filtered) {
             let kept = self.evaluate(filter, &batch)?;
             let kept = certain(kept.as_boolean());
             times = times.iter().enumerate().filter(|(row, _)| kept.value(*row)).map(|(_, time)| *time).collect();
