@@ -8,6 +8,7 @@ use super::argument::Updates;
 use super::call::{FunctionParameter, Resolved, plain};
 use super::part::{Bounds, Builder, Emit, KeyMut, Part, Reads, Source, bucket, reads};
 use super::registry::{Family, Row};
+use super::ring::Ring;
 use super::{FeatureSpec, Function};
 use crate::config::declaration::Window;
 use crate::data::CellType;
@@ -183,6 +184,15 @@ impl Part for Extrema {
                 }
             }
         }
+    }
+
+    fn touch(&self, ring: &Ring, fixed: &[u64]) -> u64 {
+        let fronts = self.fronts.iter().flatten().map(|front| ring.touch(fixed[*front]));
+        let behind_top = Some(fixed[self.top]).filter(|top| (ring.base()..ring.end()).contains(top)).map_or(0, |top| {
+            let parent = top.wrapping_sub(ring.row(top)[self.link] & 0xFFFF_FFFF);
+            ring.touch(parent)
+        });
+        fronts.fold(behind_top, u64::wrapping_add)
     }
 
     fn settle(&self, key: &mut KeyMut<'_>) {

@@ -109,6 +109,11 @@ impl<'a> Emit<'a> {
 pub trait Part: Debug + Send + Sync {
     /// The record at `at` (row `row` of `updates`) has just entered the ring; later ones have moved up by one.
     fn inserted(&self, key: &mut KeyMut<'_>, at: u64, updates: &Updates, row: usize);
+    /// Reads a word of each record that `inserted` and `emit` are likely to read, other than the newest and those at the heads of windows; see
+    /// `Program::touch_far`.
+    fn touch(&self, _ring: &Ring, _fixed: &[u64]) -> u64 {
+        0
+    }
     /// Whether `settle` does anything.
     fn settles(&self) -> bool {
         true

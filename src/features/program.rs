@@ -14,6 +14,8 @@ use crate::time::Micros;
 const LAST: usize = 0;
 /// First of the fixed words that remember where each window began.
 const HINTS: usize = 1;
+/// Words of a cache line.
+const LINE: usize = 8;
 
 /// A compiled view. Immutable, shared by all keys.
 #[derive(Debug)]
@@ -168,6 +170,20 @@ impl Program {
             self.emit(true, key, scratch, rows, target);
         }
         dropped
+    }
+
+    /// Reads a word of each cache line of what an update of this key reads first: its fixed words and the end of its ring.
+    #[inline]
+    pub fn touch_near(&self, ring: &Ring, fixed: &[u64]) -> u64 {
+        let lines = fixed.chunks(LINE).map(|line| line[0]).fold(0, u64::wrapping_add);
+        lines.wrapping_add(ring.touch(ring.end())).wrapping_add(ring.touch(ring.end().wrapping_sub(1)))
+    }
+
+    /// The same of what it reads then: the records at the heads of the windows, and those that parts go to.
+    #[inline]
+    pub fn touch_far(&self, ring: &Ring, fixed: &[u64]) -> u64 {
+        let heads = fixed[HINTS..HINTS + self.spec.windows.len()].iter().map(|head| ring.touch(*head));
+        heads.chain(self.parts.iter().map(|part| part.touch(ring, fixed))).fold(0, u64::wrapping_add)
     }
 
     /// Writes the feature row of the key as of time `t`. Changes nothing but where searches begin.

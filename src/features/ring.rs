@@ -69,6 +69,16 @@ impl Ring {
         self.words[self.start(index)] as i64
     }
 
+    /// Reads the first and the last word of the place of record `index`, whether or not there is one; 0 where the ring has no memory yet.
+    #[inline]
+    pub fn touch(&self, index: u64) -> u64 {
+        let start = self.start(index);
+        match (self.words.get(start), self.words.get(start + self.stride - 1)) {
+            (Some(first), Some(last)) => first.wrapping_add(*last),
+            _ => 0,
+        }
+    }
+
     fn resize(&mut self, rows: usize) {
         let mut words = vec![0; rows * self.stride];
         let mask = rows as u64 - 1;

@@ -80,8 +80,12 @@ impl View {
             .collect();
         let mut next = vec![0usize; input.probes.len()];
         let mut filled = vec![0usize; own.len()];
-        for row in &input.updates.rows {
+        for (nth, row) in input.updates.rows.iter().enumerate() {
             let row = *row as usize;
+            if nth % ViewState::AHEAD == 0 {
+                let next = &input.updates.rows[nth..input.updates.rows.len().min(nth + ViewState::AHEAD)];
+                self.state.look_ahead(&input.updates.keys, next);
+            }
             if !input.probes.is_empty() {
                 let position = input.updates.positions.get(row);
                 for (set, (cursor, filling)) in input.probes.iter().zip(next.iter_mut().zip(&mut probed)) {
@@ -91,7 +95,7 @@ impl View {
                     }
                 }
             }
-            self.update(input, row, &updates, &mut own, &mut filled);
+            self.update(input, nth, &updates, &mut own, &mut filled);
         }
         for (set, (cursor, filling)) in input.probes.iter().zip(next.iter_mut().zip(&mut probed)) {
             while let Some(probe) = set.rows.get(*cursor) {
@@ -103,15 +107,16 @@ impl View {
         own
     }
 
-    /// Applies one update and writes its feature row for each reader that asks for it.
-    fn update(&mut self, input: &ViewInput, row: usize, updates: &Updates, own: &mut [Filling], filled: &mut [usize]) {
+    /// Applies update `nth` and writes its feature row for each reader that asks for it.
+    fn update(&mut self, input: &ViewInput, nth: usize, updates: &Updates, own: &mut [Filling], filled: &mut [usize]) {
+        let (row, announced) = (input.updates.rows[nth] as usize, Some(nth % ViewState::AHEAD));
         let asks = |reader: usize| input.updates.own[reader].row_of.as_ref().is_none_or(|row_of| row_of[row] != u32::MAX);
         let Some(first) = (0..own.len()).find(|reader| asks(*reader)) else {
-            self.state.update(&input.updates.keys, row, updates, None);
+            self.state.update(&input.updates.keys, row, updates, announced, None);
             return;
         };
         let at = filled[first];
-        self.state.update(&input.updates.keys, row, updates, Some((&mut own[first].features, at)));
+        self.state.update(&input.updates.keys, row, updates, announced, Some((&mut own[first].features, at)));
         filled[first] += 1;
         let (read, others) = own.split_at_mut(first + 1);
         for (other, (filling, filled)) in others.iter_mut().zip(&mut filled[first + 1..]).enumerate() {

@@ -77,7 +77,11 @@ fn run(spec: &Arc<ViewSpec>, shards: u32, every: usize, restart: usize) -> Featu
             view = ViewState::restore(spec.clone(), ShardMap::new(shards, 1), ViewState::VERSION, &bytes).unwrap();
             assert_eq!(view.snapshot(), bytes);
         }
-        view.update(&keys, row, &updates, Some((&mut rows, row)));
+        if row % ViewState::AHEAD == 0 {
+            let next: Vec<u32> = (row..keys.len().min(row + ViewState::AHEAD)).map(|row| row as u32).collect();
+            view.look_ahead(&keys, &next);
+        }
+        view.update(&keys, row, &updates, Some(row % ViewState::AHEAD).filter(|_| every % 2 == 0), Some((&mut rows, row)));
     }
     rows
 }
@@ -98,12 +102,12 @@ fn a_key_sees_only_its_own_records() {
     let (keys, updates) = stream(3000);
     let mut all = FeatureRows::nulls(keys.len(), spec.features.len());
     let mut view = ViewState::new(spec.clone(), ShardMap::new(256, 1));
-    (0..keys.len()).for_each(|row| view.update(&keys, row, &updates, Some((&mut all, row))));
+    (0..keys.len()).for_each(|row| view.update(&keys, row, &updates, None, Some((&mut all, row))));
     for wanted in [0, 1, 7, 44, 399] {
         let mut alone = FeatureRows::nulls(keys.len(), spec.features.len());
         let mut view = ViewState::new(spec.clone(), ShardMap::new(256, 1));
         for row in (0..keys.len()).filter(|row| !keys.is_null(*row) && keys.key(*row)[1..] == i64::to_le_bytes(wanted)) {
-            view.update(&keys, row, &updates, Some((&mut alone, row)));
+            view.update(&keys, row, &updates, None, Some((&mut alone, row)));
             assert_eq!(alone.row(row), all.row(row));
         }
     }
@@ -115,7 +119,7 @@ fn keys_that_no_window_can_see_are_forgotten() {
     let (keys, updates) = stream(4000);
     let mut view = ViewState::new(spec, ShardMap::new(16, 1));
     for row in 0..keys.len() {
-        view.update(&keys, row, &updates, None);
+        view.update(&keys, row, &updates, None, None);
         view.advance(updates.times[row]);
     }
     let counts = view.counts();
@@ -134,12 +138,12 @@ fn time_to_live_and_the_bound_on_keys_evict_the_oldest() {
         view.probe(&keys, row, 100, &mut out, 0);
         out.row(0).0[0]
     };
-    (0..5).for_each(|row| view.update(&keys, row, &updates, None));
+    (0..5).for_each(|row| view.update(&keys, row, &updates, None, None));
     // 4 and 9 are equally old; 4 has the lesser bytes.
     assert_eq!([0, 1, 2, 4].map(|row| count(&mut view, row)), [2, 0, 1, 1]);
     view.advance(61);
     assert_eq!([0, 1, 2, 4].map(|row| count(&mut view, row)), [2, 0, 0, 1]);
-    view.update(&keys, 5, &updates, None);
+    view.update(&keys, 5, &updates, None, None);
     view.advance(i64::MAX);
     assert_eq!((view.counts().keys, view.counts().evicted_keys), (0, 5));
 }
@@ -149,7 +153,7 @@ fn broken_snapshots_are_refused() {
     let spec = Arc::new(spec(vec![Window::Sliding(50), Window::Lifetime], &FUNCTIONS));
     let (keys, updates) = stream(60);
     let mut view = ViewState::new(spec.clone(), ShardMap::new(4, 1));
-    (0..60).for_each(|row| view.update(&keys, row, &updates, None));
+    (0..60).for_each(|row| view.update(&keys, row, &updates, None, None));
     let bytes = view.snapshot();
     for length in (0..bytes.len() - 1).step_by(13) {
         let cut = ViewState::restore(spec.clone(), ShardMap::new(4, 1), ViewState::VERSION, &bytes[..length]);

@@ -79,16 +79,26 @@ impl Shard {
         &self.bytes[slot.start as usize..(slot.start + slot.length) as usize]
     }
 
+    /// Whether a slot is that of a key.
+    #[inline]
+    pub fn holds(&self, slot: u32, hash: u64, key: &[u8]) -> bool {
+        let Some(held) = self.slots.get(slot as usize) else { return false };
+        held.hash == hash
+            && held.length as usize == key.len()
+            && !held.free
+            && (if key.len() <= PREFIX { held.prefix[..key.len()] == *key } else { self.key(slot) == key })
+    }
+
     /// The slot of a key.
     #[inline]
     pub fn find(&self, hash: u64, key: &[u8]) -> Option<u32> {
-        let same = |slot: &u32| {
-            let held = &self.slots[*slot as usize];
-            held.hash == hash
-                && held.length as usize == key.len()
-                && (if key.len() <= PREFIX { held.prefix[..key.len()] == *key } else { self.key(*slot) == key })
-        };
-        self.table.find(spread(hash), same).copied()
+        self.table.find(spread(hash), |slot| self.holds(*slot, hash, key)).copied()
+    }
+
+    /// The records and the fixed words of a slot.
+    #[inline]
+    pub fn peek(&self, slot: u32) -> (&Ring, &[u64]) {
+        (&self.slots[slot as usize].ring, &self.fixed[slot as usize * self.width..][..self.width])
     }
 
     /// A new slot for a key that is not there; `time` is its first event time.

@@ -39,11 +39,15 @@ pub struct ViewState {
     null_entities: u64,
     scratch: Scratch,
     empty: FeatureRows,
+    /// See `look_ahead`: where the next keys are.
+    ahead: Vec<Option<(u16, u32)>>,
 }
 
 impl ViewState {
     /// Version of the snapshots this build writes.
     pub const VERSION: u32 = 1;
+    /// How many updates `look_ahead` is best called for at a time: their memory fits the first-level cache.
+    pub const AHEAD: usize = 32;
 
     /// No keys yet.
     pub fn new(spec: Arc<ViewSpec>, shards: ShardMap) -> Self {
@@ -60,6 +64,7 @@ impl ViewState {
             null_entities: 0,
             scratch: Scratch::default(),
             empty,
+            ahead: Vec::with_capacity(Self::AHEAD),
         }
     }
 
@@ -69,9 +74,28 @@ impl ViewState {
         spec.ttl.is_some() || spec.max_keys_per_shard.is_some() || program.horizon().is_some()
     }
 
+    /// Tells that the updates `rows` of `keys` come next, in this order: finds their keys and touches what the updates will read. The keys of a batch
+    /// are independent of each other, so their cache misses overlap here, where in `update` each would wait for the one before. Changes no result:
+    /// what it finds out is a hint that `update` verifies.
+    pub fn look_ahead(&mut self, keys: &KeyColumn, rows: &[u32]) {
+        self.ahead.clear();
+        let (map, shards) = (self.map, &self.shards);
+        self.ahead.extend(rows.iter().map(|row| {
+            let hash = keys.hash(*row as usize);
+            let shard = map.shard(hash).0;
+            let slot = shards[shard as usize].as_ref()?.find(hash, keys.key(*row as usize))?;
+            Some((shard, slot))
+        }));
+        let found = || self.ahead.iter().flatten().filter_map(|(shard, slot)| shards[*shard as usize].as_ref().map(|shard| shard.peek(*slot)));
+        let near: u64 = found().map(|(ring, fixed)| self.program.touch_near(ring, fixed)).fold(0, u64::wrapping_add);
+        let far: u64 = found().map(|(ring, fixed)| self.program.touch_far(ring, fixed)).fold(0, u64::wrapping_add);
+        // The sums are of no use; what counts is that the words have been read.
+        std::hint::black_box((near, far));
+    }
+
     /// The record `row` of `updates` becomes part of its key (a null entity: of none). If `out` is given, its feature row as of itself is written to row
-    /// `out.1` of `out.0`, whose cells must be null before (S7.3, S8.4).
-    pub fn update(&mut self, keys: &KeyColumn, row: usize, updates: &Updates, out: Option<(&mut FeatureRows, usize)>) {
+    /// `out.1` of `out.0`, whose cells must be null before (S7.3, S8.4). `nth` is its place in the last `look_ahead`, if it was announced there.
+    pub fn update(&mut self, keys: &KeyColumn, row: usize, updates: &Updates, nth: Option<usize>, out: Option<(&mut FeatureRows, usize)>) {
         if keys.is_null(row) {
             self.null_entities += 1;
             if let Some((rows, target)) = out {
@@ -83,7 +107,8 @@ impl ViewState {
         let program = &self.program;
         let place = &mut self.shards[self.map.shard(hash).0 as usize];
         let shard = place.get_or_insert_with(|| Box::new(Shard::new(program, Self::ordered(program))));
-        let slot = match shard.find(hash, key) {
+        let hint = nth.and_then(|nth| self.ahead.get(nth).copied().flatten()).map(|(_, slot)| slot);
+        let slot = match hint.filter(|slot| shard.holds(*slot, hash, key)).or_else(|| shard.find(hash, key)) {
             Some(slot) => slot,
             None => {
                 let limit = program.spec().max_keys_per_shard.unwrap_or(u64::MAX).max(1);
