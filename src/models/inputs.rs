@@ -31,6 +31,8 @@ pub(crate) struct Inputs {
     full: Vec<u64>,
     /// Bits of the inputs whose policy is `skip`.
     skip: Vec<u64>,
+    /// Bits of the inputs whose nulls are not observed.
+    uncounted: Vec<u64>,
     /// The count of every input, as long as no null has made them differ; else `counts` holds them.
     common: Option<f64>,
     counts: Lanes,
@@ -79,22 +81,45 @@ fn group(x: &[f64], c: usize) -> Group {
     padded
 }
 
+/// Whether an input of `mask` is null in the row.
+#[inline]
+fn misses(mask: &[u64], row: Row<'_>) -> bool {
+    mask.iter().enumerate().any(|(word, mask)| mask & !row.valid.get(word).copied().unwrap_or(0) != 0)
+}
+
+/// Group `c` of a row with what stands for its nulls, and 1 where that is to be observed, 0 where not.
+#[inline]
+fn imputed(nulls: &[InputNulls], mean: &[Group], row: Row<'_>, c: usize) -> (Group, Group) {
+    let (mut x, mut observed) = (group(row.x, c), [1.0; LANES]);
+    for lane in 0..LANES {
+        let i = c * LANES + lane;
+        let valid = row.valid.get(i / 64).is_some_and(|word| word >> (i % 64) & 1 == 1);
+        let (Some(policy), false) = (nulls.get(i), valid) else { continue };
+        match policy {
+            InputNulls::Constant(value) => x[lane] = *value,
+            InputNulls::Mean | InputNulls::Skip => (x[lane], observed[lane]) = (mean[c][lane], 0.0),
+        }
+    }
+    (x, observed)
+}
+
 impl Inputs {
     /// Nothing observed yet.
     pub(crate) fn new(nulls: &[InputNulls], standard: bool) -> Self {
         let width = nulls.len();
-        let (mut full, mut skip) = (vec![0u64; width.div_ceil(64)], vec![0u64; width.div_ceil(64)]);
-        for (i, policy) in nulls.iter().enumerate() {
-            full[i / 64] |= 1 << (i % 64);
-            if *policy == InputNulls::Skip {
-                skip[i / 64] |= 1 << (i % 64);
-            }
-        }
+        let mask = |chosen: fn(&InputNulls) -> bool| {
+            let mut words = vec![0u64; width.div_ceil(64)];
+            nulls.iter().enumerate().filter(|(_, policy)| chosen(policy)).for_each(|(i, _)| words[i / 64] |= 1 << (i % 64));
+            words
+        };
+        let (full, skip) = (mask(|_| true), mask(|policy| *policy == InputNulls::Skip));
+        let uncounted = mask(|policy| matches!(policy, InputNulls::Skip | InputNulls::Mean));
         Self {
             nulls: nulls.to_vec(),
             track: if standard { Track::Standard } else { Track::Means },
             full,
             skip,
+            uncounted,
             common: Some(0.0),
             counts: zeros(width),
             mean: zeros(width),
@@ -119,26 +144,10 @@ impl Inputs {
         row.valid.len() >= self.full.len() && self.full.iter().zip(row.valid).all(|(full, valid)| full & !valid == 0)
     }
 
-    /// Group `c` of a row with what stands for its nulls, and 1 where that is to be observed, 0 where not.
-    #[inline]
-    fn imputed(&self, row: Row<'_>, c: usize) -> (Group, Group) {
-        let (mut x, mut observed) = (group(row.x, c), [1.0; LANES]);
-        for lane in 0..LANES {
-            let i = c * LANES + lane;
-            let valid = row.valid.get(i / 64).is_some_and(|word| word >> (i % 64) & 1 == 1);
-            let (Some(policy), false) = (self.nulls.get(i), valid) else { continue };
-            match policy {
-                InputNulls::Constant(value) => x[lane] = *value,
-                InputNulls::Mean | InputNulls::Skip => (x[lane], observed[lane]) = (self.mean[c][lane], 0.0),
-            }
-        }
-        (x, observed)
-    }
-
     /// Group `c` of a row, imputed and scaled by the current statistics; `check` sees its values before scaling.
     #[inline(always)]
     pub(crate) fn scaled(&self, row: Row<'_>, complete: bool, c: usize, check: &mut FiniteCheck) -> Group {
-        let x = if complete { group(row.x, c) } else { self.imputed(row, c).0 };
+        let x = if complete { group(row.x, c) } else { imputed(&self.nulls, &self.mean, row, c).0 };
         check.see_all(&x);
         if self.track == Track::Standard { standardise(&x, &self.mean[c], &self.var[c]) } else { x }
     }
@@ -157,23 +166,24 @@ impl Inputs {
     #[inline]
     pub(crate) fn propose(&mut self, row: Row<'_>, z: &mut [Group]) -> Result<(), NoPrediction> {
         let complete = self.is_complete(row);
-        let passed = match (self.common, complete) {
-            (Some(count), true) => self.propose_complete(row, count + 1.0, z),
+        let passed = match self.common {
+            Some(count) if complete || !misses(&self.uncounted, row) => self.propose_common(row, complete, count + 1.0, z),
             _ if self.must_skip(row) => false,
             _ => self.propose_with_nulls(row, z),
         };
         if passed { Ok(()) } else { Err(self.blame(row)) }
     }
 
-    /// The usual case: no null, and none so far.
+    /// The usual case: every input counts this row, and has counted all so far.
     #[inline]
-    fn propose_complete(&mut self, row: Row<'_>, count: f64, z: &mut [Group]) -> bool {
+    fn propose_common(&mut self, row: Row<'_>, complete: bool, count: f64, z: &mut [Group]) -> bool {
         self.next_common = Some(count);
         let (inverse, standard, mut check) = ([1.0 / count; LANES], self.track == Track::Standard, FiniteCheck::new());
         let current = self.mean.iter().zip(&self.var);
         let next = self.next_mean.iter_mut().zip(&mut self.next_var);
         for (c, (((mean, var), (next_mean, next_var)), z)) in current.zip(next).zip(z).enumerate() {
-            let (x, mean, var) = (group(row.x, c), *mean, *var);
+            let x = if complete { group(row.x, c) } else { imputed(&self.nulls, &self.mean, row, c).0 };
+            let (mean, var) = (*mean, *var);
             let (m, v) = welford(&x, &inverse, &mean, &var);
             *next_mean = m;
             if standard {
@@ -197,7 +207,7 @@ impl Inputs {
         self.next_common = None;
         let mut check = FiniteCheck::new();
         for (c, z) in z.iter_mut().enumerate() {
-            let (x, observed) = self.imputed(row, c);
+            let (x, observed) = imputed(&self.nulls, &self.mean, row, c);
             let (mut counts, mut inverse) = (self.counts[c], [0.0; LANES]);
             for lane in 0..LANES {
                 counts[lane] += observed[lane];
@@ -231,7 +241,7 @@ impl Inputs {
 
     /// Whether a null of the row forbids its use.
     pub(crate) fn must_skip(&self, row: Row<'_>) -> bool {
-        self.skip.iter().enumerate().any(|(word, skip)| skip & !row.valid.get(word).copied().unwrap_or(0) != 0)
+        misses(&self.skip, row)
     }
 
     /// Why a row cannot be used: the first null under `skip`, else the first non-finite input, else its size.
