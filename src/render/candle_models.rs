@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::ledger::Ledger;
-use super::model_epoch::{Answers, ModelEpoch};
+use super::model_epoch::{Matrix, Answers, ModelEpoch};
 use super::packet::Packet;
 use super::relation::SourceNames;
 use super::routes::Routes;
@@ -109,7 +109,7 @@ impl Candle {
 impl Offload<Packet> for Candle {
     fn submit(&mut self, epoch: Epoch, parcels: Vec<Packet>) -> Result<()> {
         let plan = self.plan.clone();
-        let work = match ModelEpoch::assemble(&plan, &plan.models[self.model], epoch, parcels)? {
+        let work = match ModelEpoch::assemble(&plan, &plan.models[self.model], epoch, parcels, Matrix::default())? {
             None => Work::Nothing,
             Some(assembled) if assembled.input.closing => Work::Closing,
             Some(assembled) if assembled.len() == 0 => Work::Books(Box::new(assembled)),

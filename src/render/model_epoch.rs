@@ -28,7 +28,7 @@ pub struct ModelEpoch {
     pub features: Vec<FeatureRows>,
     /// Derived columns, float64.
     pub derived: Vec<ArrayRef>,
-    /// Inputs, row-major.
+    /// Inputs, row-major; 0 where null.
     pub x: Vec<f64>,
     /// Validity of the inputs, `words` words a row.
     pub valid: Vec<u64>,
@@ -36,9 +36,16 @@ pub struct ModelEpoch {
     pub width: usize,
 }
 
+/// The memory of a matrix of inputs, kept from one epoch to the next: megabytes that the system need not clear anew for each.
+#[derive(Default)]
+pub struct Matrix {
+    x: Vec<f64>,
+    valid: Vec<u64>,
+}
+
 impl ModelEpoch {
-    /// Puts together what arrived for `model`; `None` if nothing did.
-    pub fn assemble(plan: &Plan, model: &ModelPlan, epoch: Epoch, parcels: Vec<Packet>) -> Result<Option<Self>> {
+    /// Puts together what arrived for `model`, in the memory of `matrix`; `None` if nothing did.
+    pub fn assemble(plan: &Plan, model: &ModelPlan, epoch: Epoch, parcels: Vec<Packet>, matrix: Matrix) -> Result<Option<Self>> {
         let mut input = None;
         let mut blocks = Vec::new();
         for parcel in parcels {
@@ -72,10 +79,16 @@ impl ModelEpoch {
             features.push(merged);
         }
         let width = model.inputs.len();
-        let mut assembled = Self { epoch, input, rows, features, derived: Vec::new(), x: Vec::new(), valid: Vec::new(), width };
+        let Matrix { x, valid } = matrix;
+        let mut assembled = Self { epoch, input, rows, features, derived: Vec::new(), x, valid, width };
         assembled.derive(plan, model)?;
         assembled.fill(plan, model)?;
         Ok(Some(assembled))
+    }
+
+    /// Gives the memory of the matrix back.
+    pub fn into_matrix(self) -> Matrix {
+        Matrix { x: self.x, valid: self.valid }
     }
 
     /// Number of rows.
@@ -115,8 +128,10 @@ impl ModelEpoch {
 
     fn fill(&mut self, plan: &Plan, model: &ModelPlan) -> Result<()> {
         let (rows, width, words) = (self.rows.len(), self.width, self.words());
-        self.x = vec![0.0; rows * width];
-        self.valid = vec![0; rows * words];
+        // Every cell of `x` is written below: each input has one origin. What an earlier epoch left there does no harm.
+        self.x.resize(rows * width, 0.0);
+        self.valid.clear();
+        self.valid.resize(rows * words, 0);
         for lookup in 0..model.lookups.len() {
             let read: Vec<(usize, usize, CellType)> = model
                 .inputs
@@ -135,11 +150,10 @@ impl ModelEpoch {
                 let x = &mut self.x[row * width..(row + 1) * width];
                 let valid = &mut self.valid[row * words..(row + 1) * words];
                 for (input, feature, cell) in &read {
-                    if present[feature / 64] >> (feature % 64) & 1 == 1 {
-                        let bits = cells[*feature];
-                        x[*input] = if *cell == CellType::Float64 { f64::from_bits(bits) } else { bits as i64 as f64 };
-                        valid[input / 64] |= 1 << (input % 64);
-                    }
+                    let (bits, is_present) = (cells[*feature], present[feature / 64] >> (feature % 64) & 1);
+                    let value = if *cell == CellType::Float64 { f64::from_bits(bits) } else { bits as i64 as f64 };
+                    x[*input] = if is_present == 1 { value } else { 0.0 };
+                    valid[input / 64] |= is_present << (input % 64);
                 }
             }
         }
@@ -151,10 +165,9 @@ impl ModelEpoch {
             };
             let column: &Float64Array = column.as_primitive::<Float64Type>();
             for row in 0..rows {
-                if column.is_valid(row) {
-                    self.x[row * width + input] = column.value(row);
-                    self.valid[row * words + input / 64] |= 1 << (input % 64);
-                }
+                let is_valid = column.is_valid(row);
+                self.x[row * width + input] = if is_valid { column.value(row) } else { 0.0 };
+                self.valid[row * words + input / 64] |= u64::from(is_valid) << (input % 64);
             }
         }
         Ok(())

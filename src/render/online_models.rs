@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::ledger::Ledger;
-use super::model_epoch::{Answers, ModelEpoch};
+use super::model_epoch::{Answers, Matrix, ModelEpoch};
 use super::packet::Packet;
 use super::relation::SourceNames;
 use super::routes::Routes;
@@ -22,6 +22,7 @@ pub struct Online {
     learner: Learner,
     ledger: Ledger,
     last_epoch: Epoch,
+    matrix: Matrix,
 }
 
 /// The learner, and whether contributions are wanted.
@@ -47,20 +48,23 @@ impl Online {
         };
         let ledger = Ledger::new(plan.clone(), model, routes, names);
         let learner = Learner { model: learner, explains: ledger.explains() };
-        Ok(Self { plan, model, learner, ledger, last_epoch: Epoch(0) })
+        Ok(Self { plan, model, learner, ledger, last_epoch: Epoch(0), matrix: Matrix::default() })
     }
 
     /// Predicts and learns a closed epoch.
     pub fn close(&mut self, epoch: Epoch, parcels: Vec<Packet>, outbox: &mut Outbox<Packet>) -> Result<()> {
         let plan = self.plan.clone();
-        let Some(assembled) = ModelEpoch::assemble(&plan, &plan.models[self.model], epoch, parcels)? else { return Ok(()) };
+        let matrix = std::mem::take(&mut self.matrix);
+        let Some(assembled) = ModelEpoch::assemble(&plan, &plan.models[self.model], epoch, parcels, matrix)? else { return Ok(()) };
         if assembled.input.closing {
             return self.report(outbox);
         }
         let mut answers = Answers { version: epoch.0 - 1, ..Answers::default() };
         let outcomes = settle(&mut self.ledger, &assembled, &mut answers, &mut self.learner)?;
         self.last_epoch = epoch;
-        self.ledger.send(&assembled, &answers, &outcomes.met, outcomes.resolved, outcomes.rejected, outbox)
+        self.ledger.send(&assembled, &answers, &outcomes.met, outcomes.resolved, outcomes.rejected, outbox)?;
+        self.matrix = assembled.into_matrix();
+        Ok(())
     }
 
     /// The model's part of the summary, and the model itself (S10.7).

@@ -86,7 +86,8 @@ impl OpenSource {
         let mut rejected = Vec::new();
         let mut bound: BTreeMap<u32, (Bound, Xxh3)> = BTreeMap::new();
         let mut parts: Vec<RecordBatch> = Vec::with_capacity(slices.len());
-        let (mut times, mut partitions, mut offsets) = (Vec::new(), Vec::new(), Vec::new());
+        let most = slices.iter().map(|slice| slice.to - slice.from).sum();
+        let (mut times, mut partitions, mut offsets) = (Vec::with_capacity(most), Vec::with_capacity(most), Vec::with_capacity(most));
         for slice in &slices {
             let chunk = &slice.chunk;
             let partition = chunk.partition;

@@ -48,14 +48,20 @@ fn column_labels<A: Answerer>(ledger: &mut Ledger, epoch: &ModelEpoch, answers: 
         let y = epoch.input.labels.get(row).copied().filter(|y| !y.is_nan())?;
         Some((y, epoch.input.weights.get(row).copied().unwrap_or(1.0)))
     };
-    let mut frozen = Vec::with_capacity(rows);
+    // Guesses outlive their row only where it is settled later.
+    let keeps_guesses = !by_record || ledger.has_row_sinks();
+    let mut frozen = Vec::with_capacity(if keeps_guesses { rows } else { 0 });
     let mut outcomes = Outcomes::default();
+    outcomes.resolved.reserve(if ledger.is_watched() { rows } else { 0 });
     for row in 0..rows {
         let label = label_of(row).filter(|_| by_record);
         let cold = answerer.answer(epoch, row, label, answers);
-        frozen.push(ledger.asked(cold));
+        let guess = ledger.asked(cold);
+        if keeps_guesses {
+            frozen.push(guess);
+        }
         if let Some((y, _)) = label {
-            resolve(ledger, epoch, row, y, answers.predictions[row], frozen[row], &mut outcomes);
+            resolve(ledger, epoch, row, y, answers.predictions[row], guess, &mut outcomes);
         }
     }
     if !by_record {
