@@ -373,9 +373,13 @@ impl SourceReader for KafkaReader {
                 tracing::warn!(topic = self.topic, "partitions cannot be held back: {error}");
             }
             let now = clock::now();
-            for partition in self.held.difference(held) {
-                if let Some(partition) = self.partitions.get_mut(*partition as usize) {
-                    partition.heard = now;
+            for index in self.held.difference(held) {
+                let Some(partition) = self.partitions.get_mut(*index as usize) else { continue };
+                partition.heard = now;
+                // Where the client goes on after a pause is its own affair: what comes next is said once more.
+                let sought = self.consumer.seek(&self.topic, *index as i32, offset(partition.expected), Duration::ZERO);
+                if let Err(error) = sought {
+                    tracing::debug!(target: "kafka", topic = self.topic, partition = index, "{error}");
                 }
             }
         }
