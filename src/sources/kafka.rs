@@ -173,7 +173,9 @@ impl KafkaReader {
     /// The partitions `of` as the client wants them.
     fn listed(&self, of: impl Iterator<Item = u32>) -> TopicPartitionList {
         let mut list = TopicPartitionList::new();
-        of.for_each(|partition| drop(list.add_partition(&self.topic, partition as i32)));
+        for partition in of {
+            list.add_partition(&self.topic, partition as i32);
+        }
         list
     }
 
