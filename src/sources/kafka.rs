@@ -119,7 +119,16 @@ impl KafkaReader {
 
     fn add(&mut self, start: u64, high: u64) {
         let heard = clock::now();
-        self.partitions.push(Partition { start, expected: start, high, ended: false, heard, idle: false, data: Vec::new(), records: Vec::new() });
+        self.partitions.push(Partition {
+            start,
+            expected: start,
+            high,
+            ended: false,
+            heard,
+            idle: false,
+            data: Vec::new(),
+            records: Vec::new(),
+        });
     }
 
     /// How many partitions the topic has.
