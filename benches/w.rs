@@ -180,7 +180,9 @@ impl Entrant {
             command.args(["-c", "0"]).arg(&self.program);
         }
         for (_, path) in &self.environment {
-            path.parent().map_or(Ok(()), fs::create_dir_all).map_err(|error| format!("cannot create the folder of {}: {error}", path.display()))?;
+            path.parent()
+                .map_or(Ok(()), fs::create_dir_all)
+                .map_err(|error| format!("cannot create the folder of {}: {error}", path.display()))?;
         }
         command.args(&self.arguments).envs(self.environment.iter().cloned()).stdout(Stdio::piped());
         let started = Instant::now();
@@ -294,11 +296,14 @@ fn rows(folder: &Path) -> Fallible<BTreeMap<i64, Vec<u64>>> {
         }
         let broken = |error: &dyn std::fmt::Display| format!("cannot read {}: {error}", path.display());
         let file = fs::File::open(&path).map_err(|error| broken(&error))?;
-        let reader = ParquetRecordBatchReaderBuilder::try_new(file).and_then(ParquetRecordBatchReaderBuilder::build).map_err(|error| broken(&error))?;
+        let reader = ParquetRecordBatchReaderBuilder::try_new(file)
+            .and_then(ParquetRecordBatchReaderBuilder::build)
+            .map_err(|error| broken(&error))?;
         for batch in reader {
             let batch = batch.map_err(|error| broken(&error))?;
             let ids = batch.column(0).as_primitive::<Int64Type>();
-            let floats: Result<Vec<_>, _> = batch.columns()[1..].iter().map(|column| arrow::compute::cast(column, &DataType::Float64)).collect();
+            let floats: Result<Vec<_>, _> =
+                batch.columns()[1..].iter().map(|column| arrow::compute::cast(column, &DataType::Float64)).collect();
             let floats = floats.map_err(|error| broken(&error))?;
             for (row, id) in ids.values().iter().enumerate() {
                 rows.insert(*id, floats.iter().map(|column| column.as_primitive::<Float64Type>().value(row).to_bits()).collect());
@@ -332,5 +337,11 @@ fn features(scratch: &Path, program: &Path, input: &Path) -> Fallible<(bool, Str
         worst = worst.max(row);
     }
     let passed = off == 0 && compared > 0 && compared == own.len();
-    Ok((passed, format!("{compared} feature rows against the reference: {off} off by more than {TOLERANCE:e}, worst {worst:.1e}, {} here", own.len())))
+    Ok((
+        passed,
+        format!(
+            "{compared} feature rows against the reference: {off} off by more than {TOLERANCE:e}, worst {worst:.1e}, {} here",
+            own.len()
+        ),
+    ))
 }

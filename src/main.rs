@@ -14,7 +14,11 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Streaming features, online learning and predictions from one TOML file: exactly once and reproducible.
 #[derive(Parser)]
-#[command(name = "tidemill", version, after_help = "Exit codes: 0 done · 2 usage · 65 data or state unusable · 69 dependency unreachable · 70 bug · 71 limit · 74 I/O · 75 start again · 76 fenced · 77 refused credentials · 78 pipeline file wrong")]
+#[command(
+    name = "tidemill",
+    version,
+    after_help = "Exit codes: 0 done · 2 usage · 65 data or state unusable · 69 dependency unreachable · 70 bug · 71 limit · 74 I/O · 75 start again · 76 fenced · 77 refused credentials · 78 pipeline file wrong"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -23,13 +27,17 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Check a pipeline file and print everything that is wrong with it.
-    #[command(after_help = "Example:\n  tidemill check pipelines/flights.toml\n  KAFKA_BROKERS=broker:9092 tidemill check pipelines/flights-kafka.toml")]
+    #[command(
+        after_help = "Example:\n  tidemill check pipelines/flights.toml\n  KAFKA_BROKERS=broker:9092 tidemill check pipelines/flights-kafka.toml"
+    )]
     Check {
         /// The pipeline file.
         file: PathBuf,
     },
     /// Print the plan: order, schemas, features, bounds on state, outputs.
-    #[command(after_help = "Example:\n  tidemill plan pipelines/flights.toml\n  tidemill plan --dot pipelines/flights.toml | dot -Tsvg > plan.svg")]
+    #[command(
+        after_help = "Example:\n  tidemill plan pipelines/flights.toml\n  tidemill plan --dot pipelines/flights.toml | dot -Tsvg > plan.svg"
+    )]
     Plan {
         /// The pipeline file.
         file: PathBuf,
@@ -41,7 +49,9 @@ enum Command {
         dot: bool,
     },
     /// Run a pipeline to its end, or until Ctrl-C; a stopped run goes on where it was committed.
-    #[command(after_help = "Examples:\n  tidemill run pipelines/flights.toml\n  tidemill run pipelines/flights.toml -w 2 --fresh\n  tidemill run FILE -w 2 -n 2 -p 0 --hosts 10.0.0.1:2101,10.0.0.2:2101   (and -p 1 on the other machine)")]
+    #[command(
+        after_help = "Examples:\n  tidemill run pipelines/flights.toml\n  tidemill run pipelines/flights.toml -w 2 --fresh\n  tidemill run FILE -w 2 -n 2 -p 0 --hosts 10.0.0.1:2101,10.0.0.2:2101   (and -p 1 on the other machine)"
+    )]
     Run(RunArgs),
     /// Run the [[tests]] of a pipeline file.
     #[command(after_help = "Example:\n  tidemill test pipelines/flights.toml\n  tidemill test pipelines/flights.toml --only late")]
@@ -73,7 +83,9 @@ enum Command {
         json: bool,
     },
     /// Print the progress records that a pipeline has committed, one JSON object a line, for `run --bindings`.
-    #[command(after_help = "Example:\n  tidemill bindings pipelines/flights.toml > bindings.ndjson\n  tidemill run copy.toml --bindings bindings.ndjson   (copy.toml: the same pipeline with another name and other sink paths)")]
+    #[command(
+        after_help = "Example:\n  tidemill bindings pipelines/flights.toml > bindings.ndjson\n  tidemill run copy.toml --bindings bindings.ndjson   (copy.toml: the same pipeline with another name and other sink paths)"
+    )]
     Bindings {
         /// The pipeline file.
         file: PathBuf,
@@ -139,7 +151,16 @@ fn dispatch(command: Command) -> Result<Exit> {
         Command::Check { file } => check(&file),
         Command::Plan { file, json, dot } => {
             let plan = runtime::load(&file)?;
-            print!("{}", if json { format!("{:#}\n", plan::json(&plan)) } else if dot { plan::dot(&plan) } else { plan::explain(&plan) });
+            print!(
+                "{}",
+                if json {
+                    format!("{:#}\n", plan::json(&plan))
+                } else if dot {
+                    plan::dot(&plan)
+                } else {
+                    plan::explain(&plan)
+                }
+            );
             Ok(Exit::Done)
         }
         Command::Run(args) => run(args),
@@ -181,7 +202,8 @@ fn run(args: RunArgs) -> Result<Exit> {
     let plan = runtime::load(&args.file)?;
     let workers = args.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |cpus| cpus.get().min(8)));
     let cluster = Cluster::new(workers, args.processes, args.process, args.hosts, args.serialized)?;
-    let options = RunOptions { cluster, state_dir: args.state_dir, fresh: args.fresh, bindings: args.bindings, quiet: args.quiet, signals: true };
+    let options =
+        RunOptions { cluster, state_dir: args.state_dir, fresh: args.fresh, bindings: args.bindings, quiet: args.quiet, signals: true };
     let file = args.file.display().to_string();
     let show = |summary: &runtime::Summary| if args.json { summary.json() } else { summary.text(&file) };
     match runtime::run(plan, &options)? {

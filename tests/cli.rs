@@ -57,7 +57,8 @@ expect."features.user" = [{ visits_1h = 1 }, { visits_1h = 1 }]
 /// A folder with the pipeline and ten records.
 fn folder() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let lines = (1..11).map(|id| format!("{{\"id\":{id},\"ts\":\"2024-01-01T00:{id:02}:00Z\",\"user\":\"u{}\",\"spent\":{}}}\n", id % 3, id % 4));
+    let lines =
+        (1..11).map(|id| format!("{{\"id\":{id},\"ts\":\"2024-01-01T00:{id:02}:00Z\",\"user\":\"u{}\",\"spent\":{}}}\n", id % 3, id % 4));
     fs::write(folder.path().join("in.ndjson"), lines.collect::<String>()).unwrap();
     fs::write(folder.path().join("p.toml"), PIPELINE).unwrap();
     folder
@@ -171,7 +172,13 @@ fn a_wrong_file_is_exit_78_with_every_mistake_at_once() {
 fn a_run_ends_with_a_summary_is_found_finished_and_starts_over() {
     let folder = folder();
     let (out, err) = ends(&folder, "run p.toml", 0);
-    for part in ["rows     10 in = 10 used + 0 late + 0 quarantined", "models.spent: 10 rows predicted", "written", "out/predictions.ndjson", "tidemill explain p.toml "] {
+    for part in [
+        "rows     10 in = 10 used + 0 late + 0 quarantined",
+        "models.spent: 10 rows predicted",
+        "written",
+        "out/predictions.ndjson",
+        "tidemill explain p.toml ",
+    ] {
         assert!(out.contains(part), "{part}\n{out}");
     }
     assert!(!err.contains("error"), "{err}");

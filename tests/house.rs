@@ -83,7 +83,8 @@ const EFFECTS: &[&str] = &["std::fs", "std::net", "std::thread", "std::env", "st
 const ALLOWED_EFFECTS: &[(&str, &str)] = &[("models/artefact.rs", "std::fs"), ("expressions/stack.rs", "std::thread")];
 
 /// In folders whose numbers reach outputs these go through `libm`, the same on every machine (S9.2).
-const LIBM: &[&str] = &[".exp()", ".ln()", ".powf(", ".powi(", ".log10()", ".log2()", ".ln_1p()", ".exp_m1()", ".sin()", ".cos()", ".tan()", ".tanh()"];
+const LIBM: &[&str] =
+    &[".exp()", ".ln()", ".powf(", ".powi(", ".log10()", ".log2()", ".ln_1p()", ".exp_m1()", ".sin()", ".cos()", ".tan()", ".tanh()"];
 
 /// Names that say nothing.
 const EMPTY_NAMES: &[&str] = &["util", "utils", "common", "helper", "helpers", "manager", "misc"];
@@ -93,7 +94,18 @@ const MOST_LINES: usize = 600;
 
 /// Licences of dependencies.
 const LICENCES: &[&str] = &[
-    "Apache-2.0", "MIT", "MIT-0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "Zlib", "Unicode-3.0", "CC0-1.0", "0BSD", "Unlicense", "BSL-1.0",
+    "Apache-2.0",
+    "MIT",
+    "MIT-0",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "ISC",
+    "Zlib",
+    "Unicode-3.0",
+    "CC0-1.0",
+    "0BSD",
+    "Unlicense",
+    "BSL-1.0",
     "Apache-2.0 WITH LLVM-exception",
 ];
 
@@ -110,7 +122,8 @@ fn modules_stand_in_layer_order_and_import_only_from_above() {
     let order: Vec<&str> = LAYERS.iter().flat_map(|(_, modules)| modules.iter().copied()).collect();
     let files = all(root());
     let lib = files.iter().find(|file| file.path == "lib.rs").unwrap();
-    let declared: Vec<String> = words(&lib.code).windows(3).filter(|three| three[0] == "pub" && three[1] == "mod").map(|three| three[2].clone()).collect();
+    let declared: Vec<String> =
+        words(&lib.code).windows(3).filter(|three| three[0] == "pub" && three[1] == "mod").map(|three| three[2].clone()).collect();
     let known: Vec<&str> = order.iter().copied().filter(|module| declared.iter().any(|declared| declared == module)).collect();
     assert_eq!(declared, known, "lib.rs declares the modules in layer order");
     let rank = |module: &str| order.iter().position(|known| *known == module);
@@ -231,7 +244,8 @@ fn names_say_something() {
         for part in file.path.trim_end_matches(".rs").split('/').filter(|part| EMPTY_NAMES.contains(part)) {
             found.push(format!("src/{} is called `{part}`", file.path));
         }
-        for pair in words(&file.code).windows(2).filter(|pair| ["struct", "enum", "trait", "mod", "fn", "type"].contains(&pair[0].as_str())) {
+        for pair in words(&file.code).windows(2).filter(|pair| ["struct", "enum", "trait", "mod", "fn", "type"].contains(&pair[0].as_str()))
+        {
             let name = pair[1].to_lowercase();
             let says_nothing = |word: &&&str| name == **word || (pair[1] != name && name.ends_with(**word));
             if let Some(word) = EMPTY_NAMES.iter().find(says_nothing) {
@@ -266,17 +280,34 @@ fn every_diagnostic_code_is_declared_once_and_has_a_golden_case() {
             }
         }
     }
-    found.extend(codes.iter().filter(|(code, _)| !golden.contains(&format!("[{code}]"))).map(|(code, name)| format!("{code} ({name}) has no golden case")));
+    found.extend(
+        codes
+            .iter()
+            .filter(|(code, _)| !golden.contains(&format!("[{code}]")))
+            .map(|(code, name)| format!("{code} ({name}) has no golden case")),
+    );
     none(found, "codes of diagnostics");
 }
 
 #[test]
 fn the_top_level_holds_what_was_agreed() {
     let agreed = [
-        "Cargo.toml", "Cargo.lock", "LICENSE", "README.md", "CHANGELOG.md", "SECURITY.md", "rustfmt.toml", "src", "pipelines", "schemas", "benches", "tests",
+        "Cargo.toml",
+        "Cargo.lock",
+        "LICENSE",
+        "README.md",
+        "CHANGELOG.md",
+        "SECURITY.md",
+        "rustfmt.toml",
+        "src",
+        "pipelines",
+        "schemas",
+        "benches",
+        "tests",
         "docker",
     ];
-    let ignored: Vec<String> = fs::read_to_string(root().join(".gitignore")).unwrap().lines().map(|line| line.trim_matches('/').to_string()).collect();
+    let ignored: Vec<String> =
+        fs::read_to_string(root().join(".gitignore")).unwrap().lines().map(|line| line.trim_matches('/').to_string()).collect();
     let mut found = Vec::new();
     for entry in fs::read_dir(root()).unwrap() {
         let name = entry.unwrap().file_name().to_string_lossy().into_owned();
@@ -290,12 +321,17 @@ fn the_top_level_holds_what_was_agreed() {
 #[test]
 fn dependencies_come_from_the_registry_under_licences_that_allow_it() {
     let lock = fs::read_to_string(root().join("Cargo.lock")).unwrap();
-    let elsewhere = lock.lines().filter(|line| line.starts_with("source = ") && !line.contains("registry+https://github.com/rust-lang/crates.io-index"));
+    let elsewhere = lock
+        .lines()
+        .filter(|line| line.starts_with("source = ") && !line.contains("registry+https://github.com/rust-lang/crates.io-index"));
     none(elsewhere.map(str::to_string).collect(), "every dependency comes from crates.io");
     let version = Command::new("rustc").arg("-vV").output().unwrap();
     let version = String::from_utf8(version.stdout).unwrap();
     let host = version.lines().find_map(|line| line.strip_prefix("host: ")).unwrap();
-    let out = Command::new(env!("CARGO")).args(["metadata", "--offline", "--locked", "--format-version", "1", "--filter-platform", host]).current_dir(root()).output();
+    let out = Command::new(env!("CARGO"))
+        .args(["metadata", "--offline", "--locked", "--format-version", "1", "--filter-platform", host])
+        .current_dir(root())
+        .output();
     let out = out.unwrap();
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     let metadata: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();

@@ -139,7 +139,9 @@ fn flights_come_out_once_each_in_order_and_a_stopped_run_goes_on() {
     assert!(seen.iter().all(|(partition, seen)| again[*partition as usize] == *seen));
     // Whoever catches up reads its streams side by side: no epoch has departures a day ahead of its arrivals.
     for record in &records {
-        let newest = |source: &str| record["sources"][source]["partitions"].as_object().into_iter().flatten().filter_map(|(_, b)| b["max_time"].as_i64()).max();
+        let newest = |source: &str| {
+            record["sources"][source]["partitions"].as_object().into_iter().flatten().filter_map(|(_, b)| b["max_time"].as_i64()).max()
+        };
         if let (Some(departures), Some(arrivals)) = (newest("departures"), newest("arrivals")) {
             assert!((departures - arrivals).abs() < 24 * 3_600_000_000, "epoch {}", record["epoch"]);
         }
@@ -199,14 +201,15 @@ fn ten_kills_leave_every_prediction_once_and_the_bytes_of_an_undisturbed_run() {
     let ended = undisturbed.start(&["-w", "1", "--bindings", bindings.to_str().unwrap()]).end();
     assert_eq!(ended.code, 0, "{}", ended.said);
     assert_eq!(undisturbed.records().len(), records.len());
-    for (one, two) in [
-        (&topics.predictions, &others.predictions),
-        (&topics.statistics, &others.statistics),
-        (&topics.quarantine, &others.quarantine),
-    ] {
+    for (one, two) in
+        [(&topics.predictions, &others.predictions), (&topics.statistics, &others.statistics), (&topics.quarantine, &others.quarantine)]
+    {
         let (one, two) = (kafka.read(one), kafka.read(two));
         assert_eq!(one.len(), two.len());
-        assert!(one.iter().zip(&two).all(|(one, two)| content(one) == content(two)), "bytes differ between the killed and the undisturbed run");
+        assert!(
+            one.iter().zip(&two).all(|(one, two)| content(one) == content(two)),
+            "bytes differ between the killed and the undisturbed run"
+        );
     }
     assert!(kafka.count(&topics.statistics) > 0);
 }
@@ -220,9 +223,11 @@ fn a_second_instance_takes_over_and_the_first_leaves_with_76() {
     ledger.send(0..200);
     older.until("the first instance writes", || kafka.count(&ledger.output) >= 200);
     let mut newer = second.start(&["-w", "1"]);
-    newer.until("the second instance has taken over", || second.records().last().is_some_and(|record| record["generation"] == 2) || {
-        ledger.send_next(5);
-        false
+    newer.until("the second instance has taken over", || {
+        second.records().last().is_some_and(|record| record["generation"] == 2) || {
+            ledger.send_next(5);
+            false
+        }
     });
     let ended = older.end();
     assert_eq!(ended.code, 76, "{}", ended.said);
@@ -278,7 +283,9 @@ fn poison_is_quarantined_with_position_reason_and_bytes() {
     ledger.send(50..100);
     let pipeline = ledger.pipeline();
     let mut run = pipeline.start(&["-w", "2"]);
-    run.until("all records are echoed or quarantined", || kafka.count(&ledger.output) >= 100 && kafka.count(&ledger.quarantine) >= poison.len());
+    run.until("all records are echoed or quarantined", || {
+        kafka.count(&ledger.output) >= 100 && kafka.count(&ledger.quarantine) >= poison.len()
+    });
     run.stop();
     assert_eq!(identities(&kafka.read(&ledger.output)), ledger.sent());
     let mut found: BTreeMap<u64, serde_json::Value> = BTreeMap::new();

@@ -190,7 +190,9 @@ fn check_quarantine(aside: &str, poison: &[Poison]) {
         let bytes = if poison.reason == "too_large" { &poison.bytes[..KEPT] } else { &poison.bytes };
         let original = match std::str::from_utf8(bytes) {
             // It was decoded already: its columns as JSON.
-            Ok(_) if poison.reason == "expression" => line["raw"].as_str().is_some_and(|raw| serde_json::from_str::<Value>(raw).unwrap()["word"] == "seven"),
+            Ok(_) if poison.reason == "expression" => {
+                line["raw"].as_str().is_some_and(|raw| serde_json::from_str::<Value>(raw).unwrap()["word"] == "seven")
+            }
             Ok(text) => line["raw"].as_str() == Some(text) && line["raw_base64"].is_null(),
             Err(_) => line["raw"].is_null() && line["raw_base64"].as_str() == Some(&base64(bytes)),
         };
@@ -199,7 +201,11 @@ fn check_quarantine(aside: &str, poison: &[Poison]) {
         if !(original && place && says && line["reason"] == poison.reason) {
             let mut seen = line.clone();
             seen["raw"] = Value::from(line["raw"].as_str().map(|raw| raw.chars().take(100).collect::<String>()));
-            let _ = writeln!(wrong, "{}: {} at {} was expected (original {original}, place {place}, detail {says}): {seen}", poison.what, poison.reason, poison.offset);
+            let _ = writeln!(
+                wrong,
+                "{}: {} at {} was expected (original {original}, place {place}, detail {says}): {seen}",
+                poison.what, poison.reason, poison.offset
+            );
         }
     }
     assert!(wrong.is_empty() && lines.len() == poison.len(), "{} lines for {} records\n{wrong}", lines.len(), poison.len());
@@ -221,5 +227,9 @@ fn an_input_that_is_mostly_poison_stops_the_run_where_that_is_asked_for() {
     assert_eq!(run.status.code(), Some(65), "{said}");
     assert!(said.contains("error: ") && said.contains("max_quarantine"), "{said}");
     let rows = fs::read(folder.path().join("out/rows.ndjson")).unwrap();
-    assert_eq!(rows.iter().filter(|byte| **byte == b'\n').count(), 9_900 / 10 * 9, "the epoch that completes a window of 10,000 is not committed");
+    assert_eq!(
+        rows.iter().filter(|byte| **byte == b'\n').count(),
+        9_900 / 10 * 9,
+        "the epoch that completes a window of 10,000 is not committed"
+    );
 }

@@ -24,7 +24,8 @@ pub struct KeyColumn {
 impl KeyColumn {
     /// Encodes the keys of `rows` rows from `columns` (none = the one global key). Types must be among those `supports` accepts.
     pub fn encode(columns: &[ArrayRef], rows: usize) -> Self {
-        let mut key = Self { bytes: Vec::with_capacity(rows * (columns.len() * 12).max(1)), ends: Vec::with_capacity(rows), ..Self::default() };
+        let mut key =
+            Self { bytes: Vec::with_capacity(rows * (columns.len() * 12).max(1)), ends: Vec::with_capacity(rows), ..Self::default() };
         let has_nulls = columns.iter().any(|column| column.null_count() > 0);
         if has_nulls {
             key.nulls.reserve(rows);
@@ -123,8 +124,7 @@ mod tests {
 
     #[test]
     fn keys_are_encoded_as_the_rule_says() {
-        let columns: Vec<ArrayRef> =
-            vec![Arc::new(StringArray::from(vec![Some("ab"), None])), Arc::new(Int64Array::from(vec![-2i64, 7]))];
+        let columns: Vec<ArrayRef> = vec![Arc::new(StringArray::from(vec![Some("ab"), None])), Arc::new(Int64Array::from(vec![-2i64, 7]))];
         let keys = KeyColumn::encode(&columns, 2);
         assert_eq!(keys.key(0), [&[1, 2, 0, 0, 0, b'a', b'b', 1][..], &(-2i64).to_le_bytes()].concat());
         assert_eq!(keys.key(1), [&[0, 1][..], &7i64.to_le_bytes()].concat());

@@ -59,7 +59,13 @@ pub trait EpochSource<P> {
 }
 
 /// Builds the source. `make` is called on every worker with the waker of its operator and gives the source on the one worker that mints, `None` elsewhere.
-pub fn epoch_source<'scope, P, S, M>(scope: Scope<'scope, u64>, name: &str, outputs: usize, fault: Fault, make: M) -> Vec<Parcels<'scope, P>>
+pub fn epoch_source<'scope, P, S, M>(
+    scope: Scope<'scope, u64>,
+    name: &str,
+    outputs: usize,
+    fault: Fault,
+    make: M,
+) -> Vec<Parcels<'scope, P>>
 where
     P: Parcel,
     S: EpochSource<P> + 'static,

@@ -179,4 +179,3 @@ pub fn peek_folder(folder: &Path) -> Result<Vec<ProgressRecord>> {
     };
     Ok(entries.into_iter().filter_map(record).collect())
 }
-

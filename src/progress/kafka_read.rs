@@ -96,39 +96,39 @@ pub(super) fn read_topic(reader: &BaseConsumer<Reports>, kafka: &KafkaSettings, 
     decode(topic, &latest)
 }
 
-    /// Whether what was read ends with a whole transaction: its epochs come before its head.
-    fn is_whole(latest: &BTreeMap<Vec<u8>, Vec<u8>>) -> bool {
-        let head = latest.get(HEAD).and_then(|value| serde_json::from_slice::<Head>(value).ok());
-        let newest = latest.keys().rev().find(|key| key.starts_with(EPOCHS.as_bytes()));
-        head.map(|head| epoch_key(head.epoch).into_bytes()).as_ref() == newest
-    }
+/// Whether what was read ends with a whole transaction: its epochs come before its head.
+fn is_whole(latest: &BTreeMap<Vec<u8>, Vec<u8>>) -> bool {
+    let head = latest.get(HEAD).and_then(|value| serde_json::from_slice::<Head>(value).ok());
+    let newest = latest.keys().rev().find(|key| key.starts_with(EPOCHS.as_bytes()));
+    head.map(|head| epoch_key(head.epoch).into_bytes()).as_ref() == newest
+}
 
-    fn decode(topic: &str, latest: &BTreeMap<Vec<u8>, Vec<u8>>) -> Result<KafkaRead> {
-        let bad = |key: &[u8], why: &str| unusable(topic, &format!("holds an unreadable record {}: {why}", String::from_utf8_lossy(key)));
-        let mut read = KafkaRead::default();
-        for (key, value) in latest {
-            if key == GENERATION {
-                read.start = Some(serde_json::from_slice(value).map_err(|error| bad(key, &error.to_string()))?);
-            } else if key.starts_with(EPOCHS.as_bytes()) {
-                let record: ProgressRecord = serde_json::from_slice(value).map_err(|error| bad(key, &error.to_string()))?;
-                if *key != epoch_key(record.epoch).as_bytes() {
-                    return Err(bad(key, &format!("it is about epoch {}", record.epoch)));
-                }
-                read.records.push(record);
+fn decode(topic: &str, latest: &BTreeMap<Vec<u8>, Vec<u8>>) -> Result<KafkaRead> {
+    let bad = |key: &[u8], why: &str| unusable(topic, &format!("holds an unreadable record {}: {why}", String::from_utf8_lossy(key)));
+    let mut read = KafkaRead::default();
+    for (key, value) in latest {
+        if key == GENERATION {
+            read.start = Some(serde_json::from_slice(value).map_err(|error| bad(key, &error.to_string()))?);
+        } else if key.starts_with(EPOCHS.as_bytes()) {
+            let record: ProgressRecord = serde_json::from_slice(value).map_err(|error| bad(key, &error.to_string()))?;
+            if *key != epoch_key(record.epoch).as_bytes() {
+                return Err(bad(key, &format!("it is about epoch {}", record.epoch)));
             }
+            read.records.push(record);
         }
-        let head = latest.get(HEAD).map(|value| serde_json::from_slice::<Head>(value)).transpose();
-        let head = head.map_err(|error| bad(HEAD, &error.to_string()))?.map(|head| head.epoch);
-        if head != read.records.last().map(|record| record.epoch) {
-            return Err(unusable(topic, "ends at another epoch than its head says"));
-        }
-        Ok(read)
     }
+    let head = latest.get(HEAD).map(|value| serde_json::from_slice::<Head>(value)).transpose();
+    let head = head.map_err(|error| bad(HEAD, &error.to_string()))?.map(|head| head.epoch);
+    if head != read.records.last().map(|record| record.epoch) {
+        return Err(unusable(topic, "ends at another epoch than its head says"));
+    }
+    Ok(read)
+}
 
-    fn unusable(topic: &str, what: &str) -> Error {
-        Error::new(
-            Exit::Data,
-            format!("the progress topic {topic} {what}"),
-            "restore the topic; or start over with --fresh, which writes all outputs a second time",
-        )
-    }
+fn unusable(topic: &str, what: &str) -> Error {
+    Error::new(
+        Exit::Data,
+        format!("the progress topic {topic} {what}"),
+        "restore the topic; or start over with --fresh, which writes all outputs a second time",
+    )
+}

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::ledger::Ledger;
-use super::model_epoch::{Matrix, Answers, ModelEpoch};
+use super::model_epoch::{Answers, Matrix, ModelEpoch};
 use super::packet::Packet;
 use super::relation::SourceNames;
 use super::routes::Routes;

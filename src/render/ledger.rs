@@ -139,14 +139,30 @@ impl Ledger {
             _ => None,
         };
         let reading = |from: SinkFrom| (0..plan.sinks.len()).filter(|sink| plan.sinks[*sink].from == from).collect::<Vec<_>>();
-        let watching = |watch: Watch| plan.monitors.iter().enumerate().filter(move |(_, monitor)| monitor.watch.contains(&watch)).map(|(index, _)| index);
+        let watching = |watch: Watch| {
+            plan.monitors.iter().enumerate().filter(move |(_, monitor)| monitor.watch.contains(&watch)).map(|(index, _)| index)
+        };
         let mut monitors: Vec<usize> = watching(Watch::Model(model)).chain(watching(Watch::Inputs(model))).collect();
         monitors.sort_unstable();
         monitors.dedup();
         let watches_inputs = watching(Watch::Inputs(model)).next().is_some();
         let report = ModelReport::new(declared.classification, declared.threshold);
         let (rows_sinks, prediction_sinks) = (reading(SinkFrom::ModelRows(model)), reading(SinkFrom::Model(model)));
-        Self { model, routes, names, join, report, rows_sinks, prediction_sinks, monitors, watches_inputs, rows_predicted: 0, rows_unanswered: 0, example: None, plan }
+        Self {
+            model,
+            routes,
+            names,
+            join,
+            report,
+            rows_sinks,
+            prediction_sinks,
+            monitors,
+            watches_inputs,
+            rows_predicted: 0,
+            rows_unanswered: 0,
+            example: None,
+            plan,
+        }
     }
 
     fn declared(&self) -> &ModelPlan {
@@ -298,7 +314,9 @@ impl Ledger {
         rejected: Vec<Rejected>,
         outbox: &mut Outbox<Packet>,
     ) -> Result<()> {
-        let best = (0..epoch.len()).filter(|row| !answers.predictions[*row].is_nan()).max_by(|a, b| answers.predictions[*a].total_cmp(&answers.predictions[*b]));
+        let best = (0..epoch.len())
+            .filter(|row| !answers.predictions[*row].is_nan())
+            .max_by(|a, b| answers.predictions[*a].total_cmp(&answers.predictions[*b]));
         if let Some(best) = best {
             self.example = Some(self.key_text(&epoch.rows, best));
         }
@@ -364,7 +382,8 @@ impl Ledger {
                 RelationOrigin::Label => Arc::new(Float64Array::from_iter_values(met.iter().map(|one| one.y))),
                 RelationOrigin::LabelTime => timestamps(met.iter().map(|one| Some(one.label_time)).collect()),
                 _ => {
-                    let arrays: Vec<&dyn Array> = sources.iter().map(|kept| &*kept.columns()[position].0.columns()[column] as &dyn Array).collect();
+                    let arrays: Vec<&dyn Array> =
+                        sources.iter().map(|kept| &*kept.columns()[position].0.columns()[column] as &dyn Array).collect();
                     interleave(&arrays, &indices).map_err(arrow_error)?
                 }
             });
@@ -388,7 +407,8 @@ impl Ledger {
                 "median_delay": counts.median_delay,
             })
         });
-        let summary = serde_json::to_value(self.report.summary()).map_err(|error| Error::internal(format!("a report cannot be written: {error}")))?;
+        let summary =
+            serde_json::to_value(self.report.summary()).map_err(|error| Error::internal(format!("a report cannot be written: {error}")))?;
         let json = serde_json::json!({
             "rows_predicted": self.rows_predicted, "rows_unanswered": self.rows_unanswered, "labels": labels, "metrics": summary, "learner": learner, "example": self.example,
         });

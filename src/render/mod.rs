@@ -92,7 +92,9 @@ pub fn build<'scope>(scope: Scope<'scope, u64>, prepared: &Prepared, workers: us
             let open = open?;
             committed.wakes(waker.clone());
             match open(waker) {
-                Ok(opened) => Some(ingest::Ingest::new(IngestSettings { plan, routes, opened, recorded, committed, minted, stop, only_recorded })),
+                Ok(opened) => {
+                    Some(ingest::Ingest::new(IngestSettings { plan, routes, opened, recorded, committed, minted, stop, only_recorded }))
+                }
                 Err(error) => {
                     fault_of_open.raise(error);
                     None
@@ -103,16 +105,19 @@ pub fn build<'scope>(scope: Scope<'scope, u64>, prepared: &Prepared, workers: us
     let mut to_committer = vec![from_ingest.remove(1)];
     let mut streams = streams::Streams::new(plan.clone(), tables, routes, names.clone());
     let outputs = routes.to_committer() + 1;
-    let mut from_streams =
-        on_close(from_ingest.remove(0), "streams", outputs, fault.clone(), move |epoch, parcels, outbox| streams.close(epoch, parcels, outbox));
+    let mut from_streams = on_close(from_ingest.remove(0), "streams", outputs, fault.clone(), move |epoch, parcels, outbox| {
+        streams.close(epoch, parcels, outbox)
+    });
     to_committer.push(from_streams.remove(routes.to_committer()));
     let mut to_sinks = vec![from_streams.remove(routes.to_sinks())];
-    let mut to_models: Vec<Vec<Parcels<'scope, Packet>>> = from_streams.split_off(plan.views.len()).into_iter().map(|stream| vec![stream]).collect();
+    let mut to_models: Vec<Vec<Parcels<'scope, Packet>>> =
+        from_streams.split_off(plan.views.len()).into_iter().map(|stream| vec![stream]).collect();
     for (index, input) in from_streams.into_iter().enumerate() {
         let mut view = views::View::new(plan.clone(), index, routes);
         let name = plan.views[index].id.to_string();
         let outputs = views::View::outputs(&plan);
-        let mut from_view = on_close(input, &name, outputs, fault.clone(), move |epoch, parcels, outbox| view.close(epoch, parcels, outbox));
+        let mut from_view =
+            on_close(input, &name, outputs, fault.clone(), move |epoch, parcels, outbox| view.close(epoch, parcels, outbox));
         to_committer.extend(from_view.pop());
         to_sinks.extend(from_view.pop());
         for (model, stream) in from_view.into_iter().enumerate() {
@@ -128,12 +133,10 @@ pub fn build<'scope>(scope: Scope<'scope, u64>, prepared: &Prepared, workers: us
         let input = scope.concatenate(inputs);
         let mut from_model = match &declared.kind {
             ModelKindPlan::Linear(linear) => match online_models::Online::new(plan.clone(), index, linear, routes, names.clone()) {
-                Ok(mut online) => {
-                    on_close(input, &name, ledger::OUTPUTS, fault.clone(), move |epoch, parcels, outbox| online.close(epoch, parcels, outbox))
-                }
-                Err(error) => {
-                    on_close(input, &name, ledger::OUTPUTS, fault.clone(), move |_, _, _| Err(error.clone()))
-                }
+                Ok(mut online) => on_close(input, &name, ledger::OUTPUTS, fault.clone(), move |epoch, parcels, outbox| {
+                    online.close(epoch, parcels, outbox)
+                }),
+                Err(error) => on_close(input, &name, ledger::OUTPUTS, fault.clone(), move |_, _, _| Err(error.clone())),
             },
             ModelKindPlan::Candle { .. } => {
                 let (plan, names, network, fault_of_device) = (plan.clone(), names.clone(), networks[index].clone(), fault.clone());
@@ -149,8 +152,9 @@ pub fn build<'scope>(scope: Scope<'scope, u64>, prepared: &Prepared, workers: us
     if !plan.monitors.is_empty() {
         let input = scope.concatenate(to_monitors);
         let mut monitors = monitors::Monitors::new(plan.clone(), routes, crate::ids::WorkerIndex(scope.worker().index() as u32));
-        let mut from_monitors =
-            on_close(input, "monitors", monitors::OUTPUTS, fault.clone(), move |epoch, parcels, outbox| monitors.close(epoch, parcels, outbox));
+        let mut from_monitors = on_close(input, "monitors", monitors::OUTPUTS, fault.clone(), move |epoch, parcels, outbox| {
+            monitors.close(epoch, parcels, outbox)
+        });
         to_committer.extend(from_monitors.pop());
         to_sinks.extend(from_monitors.pop());
     }

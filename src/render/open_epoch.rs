@@ -68,7 +68,11 @@ impl OpenSource {
 
     /// Position after the last record taken of `partition`, if any was.
     pub fn end_of(&self, partition: u32) -> Option<u64> {
-        self.slices.iter().rev().find(|slice| slice.chunk.partition.0 == partition && slice.to > slice.from).map(|slice| after(&slice.chunk, slice.to - 1))
+        self.slices
+            .iter()
+            .rev()
+            .find(|slice| slice.chunk.partition.0 == partition && slice.to > slice.from)
+            .map(|slice| after(&slice.chunk, slice.to - 1))
     }
 
     /// Closes: judges each record in the order it was read, and builds the batch. `starts` is where each partition stood, and moves on.
@@ -154,10 +158,7 @@ impl OpenSource {
         columns.push(Arc::new(UInt64Array::from(offsets)));
         let batch = EventBatch::new(RecordBatch::try_new(EventBatch::schema_of(&schema), columns).map_err(arrow_error)?);
         let batch = canonical(batch)?;
-        let bound = bound
-            .into_iter()
-            .map(|(partition, (bound, hasher))| (partition, Bound { digest: hasher.digest(), ..bound }))
-            .collect();
+        let bound = bound.into_iter().map(|(partition, (bound, hasher))| (partition, Bound { digest: hasher.digest(), ..bound })).collect();
         rejected.sort_by_key(Rejected::order);
         Ok(ClosedSource { batch, rejected, bound })
     }

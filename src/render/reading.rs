@@ -60,7 +60,18 @@ impl Reading {
         let clock = SourceClock::new(partitions, plan.lateness, sequential);
         let dedup = plan.dedup.map(Dedup::new);
         let starts = handle.starts().iter().enumerate().map(|(partition, start)| (partition as u32, *start)).collect();
-        Self { plan, handle, pending: BTreeMap::new(), ended: false, open: OpenSource::default(), clock, dedup, starts, idle: Vec::new(), bound: BTreeSet::new() }
+        Self {
+            plan,
+            handle,
+            pending: BTreeMap::new(),
+            ended: false,
+            open: OpenSource::default(),
+            clock,
+            dedup,
+            starts,
+            idle: Vec::new(),
+            bound: BTreeSet::new(),
+        }
     }
 
     /// Takes what is decoded, without waiting. A Kafka partition that has much already is asked to stay away: one bound over all partitions would wait for
@@ -236,7 +247,8 @@ impl Reading {
     /// Partitions that are silent at their end, and of which nothing waits to be bound.
     fn idle_now(&self) -> Vec<u32> {
         let idle = self.handle.idle().iter().enumerate().filter(|(_, idle)| **idle).map(|(partition, _)| partition as u32);
-        idle.filter(|partition| self.pending.get(partition).is_none_or(VecDeque::is_empty) && self.open.end_of(*partition).is_none()).collect()
+        idle.filter(|partition| self.pending.get(partition).is_none_or(VecDeque::is_empty) && self.open.end_of(*partition).is_none())
+            .collect()
     }
 
     /// Whether a partition has become silent, or stopped being so, since the last epoch.
@@ -279,11 +291,7 @@ impl Reading {
                 }
             }
         }
-        SourceProgress {
-            partitions,
-            watermark,
-            idle: self.idle.iter().map(|partition| name(*partition)).collect(),
-        }
+        SourceProgress { partitions, watermark, idle: self.idle.iter().map(|partition| name(*partition)).collect() }
     }
 }
 

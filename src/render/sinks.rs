@@ -186,7 +186,8 @@ impl Sink {
     fn evaluate(&self, expression: &Expression, batch: &RecordBatch) -> Result<ArrayRef> {
         let mut inputs = Vec::with_capacity(expression.inputs().len());
         for input in expression.inputs() {
-            let at = self.used.binary_search(input).map_err(|_| Error::internal(format!("{}: an unused column is read", self.declared().id)))?;
+            let at =
+                self.used.binary_search(input).map_err(|_| Error::internal(format!("{}: an unused column is read", self.declared().id)))?;
             inputs.push(batch.column(at).clone());
         }
         Ok(expression.evaluate_rows(&inputs, batch.num_rows()).0)
@@ -226,7 +227,9 @@ fn quarantine_columns(records: &[Rejected], names: &SourceNames) -> Vec<ArrayRef
 fn statistics_columns(rows: &[Statistic]) -> Vec<ArrayRef> {
     let strings = |value: fn(&Statistic) -> Option<&str>| Arc::new(StringArray::from_iter(rows.iter().map(value))) as ArrayRef;
     let floats = |value: fn(&Statistic) -> Option<f64>| Arc::new(arrow::array::Float64Array::from_iter(rows.iter().map(value))) as ArrayRef;
-    let counts = |value: fn(&Statistic) -> Option<u64>| Arc::new(Int64Array::from_iter(rows.iter().map(|row| value(row).map(|n| n as i64)))) as ArrayRef;
+    let counts = |value: fn(&Statistic) -> Option<u64>| {
+        Arc::new(Int64Array::from_iter(rows.iter().map(|row| value(row).map(|n| n as i64)))) as ArrayRef
+    };
     let times = |value: fn(&Statistic) -> Option<i64>| timestamps(rows.iter().map(value).collect());
     vec![
         strings(|row| Some(&row.monitor)),

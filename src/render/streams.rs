@@ -94,7 +94,11 @@ impl Streams {
             evaluation.rejected.sort_by_key(Rejected::order);
             for (index, sink) in plan.sinks.iter().enumerate() {
                 if sink.from == SinkFrom::Quarantine {
-                    outbox.send(self.routes.to_sinks(), self.routes.sink(index), Packet::Rejected { sink: index, records: evaluation.rejected.clone() });
+                    outbox.send(
+                        self.routes.to_sinks(),
+                        self.routes.sink(index),
+                        Packet::Rejected { sink: index, records: evaluation.rejected.clone() },
+                    );
                 }
             }
         }
@@ -253,7 +257,12 @@ pub fn take_rows(batch: &EventBatch, rows: &[u32]) -> Result<EventBatch> {
 /// The rows of `batch` at `rows`.
 pub fn take_batch(batch: &RecordBatch, rows: &[u32]) -> Result<RecordBatch> {
     let indices = UInt32Array::from(rows.to_vec());
-    let columns = batch.columns().iter().map(|column| take(column, &indices, None)).collect::<std::result::Result<Vec<_>, _>>().map_err(arrow_error)?;
+    let columns = batch
+        .columns()
+        .iter()
+        .map(|column| take(column, &indices, None))
+        .collect::<std::result::Result<Vec<_>, _>>()
+        .map_err(arrow_error)?;
     let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(rows.len()));
     RecordBatch::try_new_with_options(batch.schema(), columns, &options).map_err(arrow_error)
 }
@@ -362,7 +371,13 @@ impl Evaluation<'_> {
     }
 
     /// The rows of `batch` for which `filter` is true.
-    fn select(&mut self, component: &ComponentId, stream: StreamIndex, filter: Option<&Expression>, batch: &EventBatch) -> Result<Selection> {
+    fn select(
+        &mut self,
+        component: &ComponentId,
+        stream: StreamIndex,
+        filter: Option<&Expression>,
+        batch: &EventBatch,
+    ) -> Result<Selection> {
         let Some(filter) = filter else { return Ok(Selection { rows: None }) };
         let source = self.plan.streams[stream].source;
         let mut failed = vec![false; batch.len()];

@@ -21,7 +21,8 @@ pub fn bindings(plan: &Plan, options: &RunOptions) -> Result<Vec<ProgressRecord>
 pub fn bindings_text(plan: &Plan, options: &RunOptions) -> Result<String> {
     let mut text = String::new();
     for record in bindings(plan, options)? {
-        let line = serde_json::to_string(&record).map_err(|error| Error::internal(format!("a progress record cannot be written: {error}")))?;
+        let line =
+            serde_json::to_string(&record).map_err(|error| Error::internal(format!("a progress record cannot be written: {error}")))?;
         text.push_str(&line);
         text.push('\n');
     }

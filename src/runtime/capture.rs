@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 
 use super::run::{Cluster, RunOptions, run_bound};
 use crate::error::{Error, Exit, Result};
-use crate::progress::ProgressRecord;
 use crate::plan::{Plan, SinkKindPlan, SinkPlan, capture};
+use crate::progress::ProgressRecord;
 
 /// A folder that is removed when it goes out of scope.
 pub struct Scratch(PathBuf);
@@ -38,7 +38,8 @@ impl Drop for Scratch {
 
 /// A sink that writes `columns` of `from` as NDJSON to `path`.
 pub fn captured(plan: &Plan, from: &str, columns: &[String], path: &Path) -> Result<SinkPlan> {
-    let sink = capture(plan, from, columns).map_err(|cause| Error::new(Exit::Config, cause, "`tidemill plan FILE` lists what can be read"))?;
+    let sink =
+        capture(plan, from, columns).map_err(|cause| Error::new(Exit::Config, cause, "`tidemill plan FILE` lists what can be read"))?;
     Ok(SinkPlan { kind: SinkKindPlan::File { path: path.display().to_string() }, ..sink })
 }
 
@@ -61,6 +62,8 @@ pub fn read_rows(path: &Path) -> Result<Vec<Map<String, Value>>> {
         std::io::ErrorKind::NotFound => Ok(String::new()),
         _ => Err(Error::io("read", path, &error)),
     })?;
-    let rows = text.lines().map(|line| serde_json::from_str(line).map_err(|error| Error::internal(format!("{} is no NDJSON: {error}", path.display()))));
+    let rows = text
+        .lines()
+        .map(|line| serde_json::from_str(line).map_err(|error| Error::internal(format!("{} is no NDJSON: {error}", path.display()))));
     rows.collect()
 }

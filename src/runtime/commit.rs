@@ -10,8 +10,8 @@ use crossbeam_channel::Receiver;
 use crate::dataflow::{Committed, Fault};
 use crate::error::{Error, Exit, Result};
 use crate::progress::{Committer, ProgressRecord, SinkTotals};
-use crate::render::{EpochReport, Report, RunEvent};
 use crate::protocol::quarantine_guard::QuarantineGuard;
+use crate::render::{EpochReport, Report, RunEvent};
 use crate::telemetry::{Figures, ProgressLine};
 use crate::time::{Epoch, clock};
 
@@ -86,8 +86,16 @@ impl CommitLoop {
         match guard.observe(rows, quarantined) {
             None => Ok(()),
             Some(share) => {
-                let cause = format!("{:.1} % of the last records went to quarantine by epoch {}, more than `max_quarantine`", share * 100.0, record.epoch);
-                Err(Error::new(Exit::Data, cause, "look at the quarantine for the reasons: usually the input has changed its shape; correct the schema or the input, or raise the bound"))
+                let cause = format!(
+                    "{:.1} % of the last records went to quarantine by epoch {}, more than `max_quarantine`",
+                    share * 100.0,
+                    record.epoch
+                );
+                Err(Error::new(
+                    Exit::Data,
+                    cause,
+                    "look at the quarantine for the reasons: usually the input has changed its shape; correct the schema or the input, or raise the bound",
+                ))
             }
         }
     }

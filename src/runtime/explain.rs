@@ -73,7 +73,11 @@ pub fn explain(plan: &Plan, options: &RunOptions, key: &str, model: Option<&str>
     let rows = read_rows(&path)?;
     if rows.is_empty() {
         let cause = format!("{} predicted no record with key {key} in the {committed} committed epochs", declared.id);
-        return Err(Error::new(Exit::Data, cause, "the key is the value of the source's `key` column; it must have been predicted already"));
+        return Err(Error::new(
+            Exit::Data,
+            cause,
+            "the key is the value of the source's `key` column; it must have been predicted already",
+        ));
     }
     let names: Vec<&str> = declared.inputs.iter().map(|input| input.name.as_str()).collect();
     Ok(rows.into_iter().map(|row| explained(declared.id.as_str(), row, &names)).collect())

@@ -51,7 +51,11 @@ pub fn load(path: &Path) -> Result<Plan> {
         None => {
             eprint!("{}", checked.report);
             let faults = if checked.errors == 1 { "1 error".to_string() } else { format!("{} errors", checked.errors) };
-            Err(Error::new(Exit::Config, format!("{} is refused: {faults}, shown above", path.display()), "correct the file and run the same command again"))
+            Err(Error::new(
+                Exit::Config,
+                format!("{} is refused: {faults}, shown above", path.display()),
+                "correct the file and run the same command again",
+            ))
         }
     }
 }

@@ -98,7 +98,9 @@ fn depends_on_network(plan: &Plan, sink: &crate::plan::SinkPlan) -> bool {
     let is_network = |model: usize| matches!(plan.models[model].kind, ModelKindPlan::Candle { .. });
     match &sink.from {
         SinkFrom::Model(model) | SinkFrom::ModelRows(model) => is_network(*model),
-        SinkFrom::Monitor(monitor) => plan.monitors[*monitor].watch.iter().any(|(Watch::Model(model) | Watch::Inputs(model))| is_network(*model)),
+        SinkFrom::Monitor(monitor) => {
+            plan.monitors[*monitor].watch.iter().any(|(Watch::Model(model) | Watch::Inputs(model))| is_network(*model))
+        }
         SinkFrom::Stream(_) | SinkFrom::View(_) | SinkFrom::Quarantine => false,
     }
 }

@@ -48,7 +48,10 @@ impl Cluster {
             return refuse(format!("-p {process} is no process of {processes}"), "processes are numbered from 0");
         }
         if !hosts.is_empty() && hosts.len() != processes {
-            return refuse(format!("--hosts names {} addresses for {processes} processes", hosts.len()), "give one host:port for each process");
+            return refuse(
+                format!("--hosts names {} addresses for {processes} processes", hosts.len()),
+                "give one host:port for each process",
+            );
         }
         let local = |process: usize| format!("localhost:{}", 2101 + process);
         let hosts = match (hosts.is_empty(), processes) {
@@ -147,7 +150,8 @@ pub fn run_bound(plan: Plan, options: &RunOptions, bindings: Option<Vec<Progress
         line: ProgressLine::new(options.quiet),
         guard: prepared.plan.max_quarantine.map(QuarantineGuard::new),
     };
-    let no_thread = |error: std::io::Error| Error::new(Exit::Limit, format!("a thread cannot be started: {error}"), "raise the limit on threads");
+    let no_thread =
+        |error: std::io::Error| Error::new(Exit::Limit, format!("a thread cannot be started: {error}"), "raise the limit on threads");
     let committing = std::thread::Builder::new().name("commit".to_string()).spawn(move || commit_loop.run(&events)).map_err(no_thread)?;
     let only_recorded = bindings.is_some();
     let recorded = bindings.unwrap_or(recovered.records);
@@ -234,13 +238,16 @@ fn watch_start(connected: Arc<AtomicBool>, hosts: Vec<String>) -> Result<()> {
         while !connected.load(Ordering::Relaxed) {
             if clock::now().duration_since(began) > START_DEADLINE {
                 eprintln!("error: the processes at {} did not find each other within {} s", hosts.join(", "), START_DEADLINE.as_secs());
-                eprintln!("help: start every process with the same --hosts and its own -p; look at the message of the process that ended first");
+                eprintln!(
+                    "help: start every process with the same --hosts and its own -p; look at the message of the process that ended first"
+                );
                 std::process::exit(Exit::Unreachable as i32);
             }
             std::thread::sleep(Duration::from_millis(200));
         }
     };
-    let no_thread = |error: std::io::Error| Error::new(Exit::Limit, format!("a thread cannot be started: {error}"), "raise the limit on threads");
+    let no_thread =
+        |error: std::io::Error| Error::new(Exit::Limit, format!("a thread cannot be started: {error}"), "raise the limit on threads");
     std::thread::Builder::new().name("start".to_string()).spawn(watch).map(drop).map_err(no_thread)
 }
 

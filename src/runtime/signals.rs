@@ -18,7 +18,9 @@ pub fn listen(stop: Arc<AtomicBool>, committed: Committed) -> Result<()> {
             if stop.swap(true, Ordering::SeqCst) {
                 std::process::exit(128 + signal);
             }
-            eprintln!("ending after the epochs in flight; what is committed stays, and the next run goes on from there (again: end at once)");
+            eprintln!(
+                "ending after the epochs in flight; what is committed stays, and the next run goes on from there (again: end at once)"
+            );
             committed.advance(committed.get());
         }
     };

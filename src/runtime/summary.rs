@@ -179,7 +179,14 @@ pub struct Output {
 
 impl Summary {
     /// The summary of a run that has just ended.
-    pub fn new(prepared: &Prepared, folder: &Path, figures: &Figures, reports: &[Report], sinks: &[SinkTotals], resumed: Option<Epoch>) -> Self {
+    pub fn new(
+        prepared: &Prepared,
+        folder: &Path,
+        figures: &Figures,
+        reports: &[Report],
+        sinks: &[SinkTotals],
+        resumed: Option<Epoch>,
+    ) -> Self {
         let mut summary = Self::unknown(&prepared.plan.name);
         summary.epochs = figures.epoch.0;
         summary.resumed_after = resumed.map(|epoch| epoch.0);

@@ -23,8 +23,16 @@ impl Summary {
     fn write(&self, out: &mut String, file: &str) -> fmt::Result {
         writeln!(out, "{}: {} epochs, event time up to {}", self.pipeline, count(self.epochs), time(self.event_time))?;
         let rows = &self.rows;
-        write!(out, "rows     {} in = {} used + {} late + {} quarantined", count(rows.read), count(rows.used), count(rows.late), count(rows.quarantined))?;
-        let reasons: Vec<String> = rows.reasons.iter().filter(|(name, _)| *name != "late").map(|(name, n)| format!("{name} {}", count(*n))).collect();
+        write!(
+            out,
+            "rows     {} in = {} used + {} late + {} quarantined",
+            count(rows.read),
+            count(rows.used),
+            count(rows.late),
+            count(rows.quarantined)
+        )?;
+        let reasons: Vec<String> =
+            rows.reasons.iter().filter(|(name, _)| *name != "late").map(|(name, n)| format!("{name} {}", count(*n))).collect();
         writeln!(out, "{}", if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join(", ")) })?;
         if rows.non_finite > 0 {
             writeln!(out, "         {} NaN or infinite values written as null", count(rows.non_finite))?;
@@ -38,7 +46,14 @@ impl Summary {
                 let columns: Vec<String> = rise.columns.iter().take(3).map(|(name, value)| format!("{name} {value:.2}")).collect();
                 let moved = if columns.is_empty() { String::new() } else { format!("; moved: {}", columns.join(", ")) };
                 let at = rise.key.as_deref().map(|key| format!(" (row {key})")).unwrap_or_default();
-                writeln!(out, "  {}{at}: {} rose to {:.3}, above {:.3}{moved}", EventTime(rise.event_time), rise.column, rise.value, rise.threshold)?;
+                writeln!(
+                    out,
+                    "  {}{at}: {} rose to {:.3}, above {:.3}{moved}",
+                    EventTime(rise.event_time),
+                    rise.column,
+                    rise.value,
+                    rise.threshold
+                )?;
             }
             if monitor.rises > RISES as u64 {
                 writeln!(out, "  … and {} more", count(monitor.rises - RISES as u64))?;
@@ -46,7 +61,14 @@ impl Summary {
         }
         let speed = &self.speed;
         let resumed = self.resumed_after.map(|epoch| format!(", epochs up to {epoch} replayed")).unwrap_or_default();
-        writeln!(out, "\nspeed    {} rows/s, {:.1} s{resumed}; epoch p50 {}, p99 {}", count(speed.rows_per_second as u64), speed.seconds, micros(speed.epoch_p50), micros(speed.epoch_p99))?;
+        writeln!(
+            out,
+            "\nspeed    {} rows/s, {:.1} s{resumed}; epoch p50 {}, p99 {}",
+            count(speed.rows_per_second as u64),
+            speed.seconds,
+            micros(speed.epoch_p50),
+            micros(speed.epoch_p99)
+        )?;
         writeln!(out, "\nwritten")?;
         for output in &self.outputs {
             writeln!(out, "  {:<22} {:>11} rows  {}", output.component, count(output.rows), place(output))?;
@@ -109,9 +131,17 @@ impl Summary {
 }
 
 fn labels_line(out: &mut String, labels: &Labels) -> fmt::Result {
-    let delay = labels.median_delay.map(|delay| format!(", median delay {}", duration::format(delay / 60_000_000 * 60_000_000))).unwrap_or_default();
+    let delay = labels
+        .median_delay
+        .map(|delay| format!(", median delay {}", duration::format(delay / 60_000_000 * 60_000_000)))
+        .unwrap_or_default();
     write!(out, "  labels {} matched, {} expired, {} waiting{delay}", count(labels.matched), count(labels.expired), count(labels.waiting))?;
-    let others = [("duplicate", labels.duplicate), ("without a row", labels.orphan), ("outside the window", labels.out_of_window), ("repeated rows", labels.repeated)];
+    let others = [
+        ("duplicate", labels.duplicate),
+        ("without a row", labels.orphan),
+        ("outside the window", labels.out_of_window),
+        ("repeated rows", labels.repeated),
+    ];
     for (name, n) in others.into_iter().filter(|(_, n)| *n > 0) {
         write!(out, ", {} {name}", count(n))?;
     }
@@ -130,7 +160,14 @@ fn numbers(out: &mut String, name: &str, numbers: &Numbers, classification: bool
             count(numbers.cold_rows)
         )
     } else {
-        writeln!(out, "  {name:<22}{:>12}{:>12}{:>8}{:>12}", shown(numbers.mae, 4), shown(numbers.rmse, 4), shown(numbers.r2, 4), count(numbers.cold_rows))
+        writeln!(
+            out,
+            "  {name:<22}{:>12}{:>12}{:>8}{:>12}",
+            shown(numbers.mae, 4),
+            shown(numbers.rmse, 4),
+            shown(numbers.r2, 4),
+            count(numbers.cold_rows)
+        )
     }
 }
 

@@ -134,7 +134,8 @@ mod tests {
 
     #[test]
     fn rows_are_compared_by_the_named_columns_with_a_tolerance() {
-        let found = vec![json!({"x": 1.0, "y": "a"}).as_object().cloned().unwrap(), json!({"x": 2.5, "y": null}).as_object().cloned().unwrap()];
+        let found =
+            vec![json!({"x": 1.0, "y": "a"}).as_object().cloned().unwrap(), json!({"x": 2.5, "y": null}).as_object().cloned().unwrap()];
         let mut differences = Vec::new();
         compare("m", &[json!({"x": 1.0000000001}), json!({"any": true})], &found, &mut differences);
         assert!(differences.is_empty(), "{differences:?}");

@@ -65,7 +65,12 @@ impl FileReader {
 
 impl SourceReader for FileReader {
     fn status(&self) -> SourceStatus {
-        SourceStatus { partitions: self.paths.clone(), starts: self.starts.clone(), idle: vec![false; self.paths.len()], behind: vec![false; self.paths.len()] }
+        SourceStatus {
+            partitions: self.paths.clone(),
+            starts: self.starts.clone(),
+            idle: vec![false; self.paths.len()],
+            behind: vec![false; self.paths.len()],
+        }
     }
 
     fn poll(&mut self, max_rows: usize, max_bytes: usize) -> Result<Poll> {

@@ -119,7 +119,16 @@ impl KafkaReader {
 
     fn add(&mut self, start: u64, high: u64) {
         let heard = clock::now();
-        self.partitions.push(Partition { start, expected: start, high, ended: false, heard, idle: false, data: Vec::new(), records: Vec::new() });
+        self.partitions.push(Partition {
+            start,
+            expected: start,
+            high,
+            ended: false,
+            heard,
+            idle: false,
+            data: Vec::new(),
+            records: Vec::new(),
+        });
     }
 
     /// How many partitions the topic has.
@@ -173,7 +182,9 @@ impl KafkaReader {
     /// The partitions `of` as the client wants them.
     fn listed(&self, of: impl Iterator<Item = u32>) -> TopicPartitionList {
         let mut list = TopicPartitionList::new();
-        of.for_each(|partition| drop(list.add_partition(&self.topic, partition as i32)));
+        for partition in of {
+            list.add_partition(&self.topic, partition as i32);
+        }
         list
     }
 

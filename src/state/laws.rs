@@ -81,7 +81,7 @@ fn run(spec: &Arc<ViewSpec>, shards: u32, every: usize, restart: usize) -> Featu
             let next: Vec<u32> = (row..keys.len().min(row + ViewState::AHEAD)).map(|row| row as u32).collect();
             view.look_ahead(&keys, &next);
         }
-        view.update(&keys, row, &updates, Some(row % ViewState::AHEAD).filter(|_| every % 2 == 0), Some((&mut rows, row)));
+        view.update(&keys, row, &updates, Some(row % ViewState::AHEAD).filter(|_| every.is_multiple_of(2)), Some((&mut rows, row)));
     }
     rows
 }

@@ -86,7 +86,8 @@ impl ViewState {
             let slot = shards[shard as usize].as_ref()?.find(hash, keys.key(*row as usize))?;
             Some((shard, slot))
         }));
-        let found = || self.ahead.iter().flatten().filter_map(|(shard, slot)| shards[*shard as usize].as_ref().map(|shard| shard.peek(*slot)));
+        let found =
+            || self.ahead.iter().flatten().filter_map(|(shard, slot)| shards[*shard as usize].as_ref().map(|shard| shard.peek(*slot)));
         let near: u64 = found().map(|(ring, fixed)| self.program.touch_near(ring, fixed)).fold(0, u64::wrapping_add);
         let far: u64 = found().map(|(ring, fixed)| self.program.touch_far(ring, fixed)).fold(0, u64::wrapping_add);
         // The sums are of no use; what counts is that the words have been read.

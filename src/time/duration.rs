@@ -2,15 +2,8 @@
 
 use super::Micros;
 
-const UNITS: [(&str, Micros); 7] = [
-    ("us", 1),
-    ("ms", 1_000),
-    ("s", 1_000_000),
-    ("m", 60_000_000),
-    ("h", 3_600_000_000),
-    ("d", 86_400_000_000),
-    ("w", 604_800_000_000),
-];
+const UNITS: [(&str, Micros); 7] =
+    [("us", 1), ("ms", 1_000), ("s", 1_000_000), ("m", 60_000_000), ("h", 3_600_000_000), ("d", 86_400_000_000), ("w", 604_800_000_000)];
 
 /// Reads a duration; `Err` says what is wrong with it in words.
 pub fn parse(text: &str) -> Result<Micros, String> {

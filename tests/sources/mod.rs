@@ -64,7 +64,8 @@ fn collect(folder: &Path, below: &str, files: &mut Vec<File>) {
             collect(&entry.path(), &path, files);
         } else if name.ends_with(".rs") {
             let text = fs::read_to_string(entry.path()).unwrap();
-            let module = path.trim_end_matches(".rs").split('/').filter(|part| !["mod", "lib"].contains(part)).map(str::to_string).collect();
+            let module =
+                path.trim_end_matches(".rs").split('/').filter(|part| !["mod", "lib"].contains(part)).map(str::to_string).collect();
             files.push(File { code: blank(&text), path, module, text, is_test: false });
         }
     }

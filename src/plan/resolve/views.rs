@@ -189,14 +189,7 @@ impl Resolver<'_> {
                 self.report(Diagnostic::error(codes::NAME_TWICE, place.clone(), message).help(help));
                 return;
             }
-            into.specs.push(FeatureSpec {
-                function: resolved.function,
-                argument,
-                filter,
-                window,
-                include_current,
-                cell: resolved.cell,
-            });
+            into.specs.push(FeatureSpec { function: resolved.function, argument, filter, window, include_current, cell: resolved.cell });
             into.features.push(FeaturePlan {
                 name: full,
                 aggregate: name.to_string(),
