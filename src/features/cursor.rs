@@ -195,7 +195,7 @@ impl<T: Tally> Part for CursorPart<T> {
 
     fn emit(&self, after: bool, key: &mut KeyMut<'_>, bounds: &Bounds, out: &mut Emit<'_>) {
         let skipped = if after { self.reads[0].len() } else { 0 };
-        let ring = &*key.ring;
+        let ring = &key.ring;
         let value = |index: u64| self.value(ring.row(index));
         let Some(heap) = key.heap[self.heap].as_any_mut().downcast_mut::<Cursors<T>>() else { return };
         for (nth, read) in self.reads[usize::from(after)].iter().enumerate() {

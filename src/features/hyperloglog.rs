@@ -222,7 +222,7 @@ impl Part for Distinct {
     }
 
     fn emit(&self, after: bool, key: &mut KeyMut<'_>, bounds: &Bounds, out: &mut Emit<'_>) {
-        let ring = &*key.ring;
+        let ring = &key.ring;
         let Some(heap) = key.heap[self.heap].as_any_mut().downcast_mut::<Sketches>() else { return };
         for read in &self.reads[usize::from(after)] {
             let found = read.window.and_then(|window| Some((window, self.floored.iter().position(|floored| *floored == window)?)));

@@ -7,8 +7,7 @@
 //! the past, ties and out-of-order records all take the same path.
 //!
 //! What leaves the ring for good (S7.5: older than the watermark by the longest window) is folded into the *carry* of each tumbling or lifetime
-//! window. Sums are exact integers wherever the values are integers or decimals, so nothing is lost by subtraction; other floats are
-//! double-double sums whose error is bounded and which are recomputed from the ring when the bound is exceeded.
+//! window. Sums are exact, of whatever values, so nothing is lost by subtraction and a window can follow its records in any order.
 //!
 //! A new aggregate is one file with its family, and its row in [`registry`].
 
@@ -31,6 +30,7 @@ mod quantile;
 pub mod registry;
 pub mod ring;
 mod sums;
+mod wide;
 
 use crate::config::declaration::Window;
 use crate::data::CellType;

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 
 use super::argument::Updates;
 use super::bytes::Reader;
-use super::ring::Ring;
+use super::ring::{Place, Ring};
 use super::{FeatureSpec, ViewSpec};
 use crate::config::declaration::Window;
 use crate::data::CellType;
@@ -14,8 +14,8 @@ use crate::time::Micros;
 /// The state of one key, borrowed from wherever it is kept.
 #[derive(Debug)]
 pub struct KeyMut<'a> {
-    /// Its records.
-    pub ring: &'a mut Ring,
+    /// Its records, and the arena of all its extents.
+    pub ring: Ring<'a>,
     /// Its fixed words.
     pub fixed: &'a mut [u64],
     /// Its parts of variable size.
@@ -111,7 +111,7 @@ pub trait Part: Debug + Send + Sync {
     fn inserted(&self, key: &mut KeyMut<'_>, at: u64, updates: &Updates, row: usize);
     /// Reads a word of each record that `inserted` and `emit` are likely to read, other than the newest and those at the heads of windows; see
     /// `Program::touch_far`.
-    fn touch(&self, _ring: &Ring, _fixed: &[u64]) -> u64 {
+    fn touch(&self, _ring: &Place<'_>, _fixed: &[u64]) -> u64 {
         0
     }
     /// Whether `settle` does anything.
@@ -122,6 +122,8 @@ pub trait Part: Debug + Send + Sync {
     fn settle(&self, key: &mut KeyMut<'_>);
     /// Writes the features of the phases before the insertion (`after == false`: `Before` and `Prior`) or after it (`With`).
     fn emit(&self, after: bool, key: &mut KeyMut<'_>, bounds: &Bounds, out: &mut Emit<'_>);
+    /// The key is gone: gives back the extents of this part.
+    fn release(&self, _key: &mut KeyMut<'_>) {}
 }
 
 /// Which records an aggregate counts and where their value is: not null, and passing the filter.
@@ -190,6 +192,8 @@ pub struct Builder<'a> {
     /// Initial variable parts so far, one maker each.
     pub heaps: Vec<HeapMaker>,
     pub(super) flags: usize,
+    /// A half of a row word that is not in use yet: word, shift.
+    pub(super) half: Option<(usize, u32)>,
 }
 
 /// Makes the variable part of a new key.
@@ -213,6 +217,16 @@ impl Builder<'_> {
     pub fn row(&mut self, words: usize) -> usize {
         self.row_words += words;
         self.row_words - words
+    }
+
+    /// Reserves 32 bits of each row: word and shift.
+    pub fn half_row(&mut self) -> (usize, u32) {
+        if let Some(half) = self.half.take() {
+            return half;
+        }
+        let word = self.row(1);
+        self.half = Some((word, 32));
+        (word, 0)
     }
 
     /// Reserves fixed words of the key with these first values.

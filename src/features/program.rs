@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use super::argument::Updates;
 use super::part::{Bounds, Builder, Emit, Heap, HeapMaker, KeyMut, Part, Phase, bucket};
-use super::ring::Ring;
+use super::ring::{self, Place, Ring};
 use super::{ViewSpec, registry};
 use crate::config::declaration::Window;
-use crate::data::{CellType, FeatureRows};
+use crate::data::{Arena, CellType, FeatureRows};
 use crate::time::Micros;
 
 /// Fixed word: greatest event time of the key.
 const LAST: usize = 0;
-/// First of the fixed words that remember where each window began.
+/// First of the fixed words that remember where each window began, two windows a word.
 const HINTS: usize = 1;
 /// Words of a cache line.
 const LINE: usize = 8;
@@ -58,7 +58,19 @@ pub fn state_bounds(spec: &ViewSpec) -> StateBounds {
     let program = Program::new(Arc::new(spec.clone()));
     let heaps: usize = program.heaps.iter().map(|maker| 32 + maker.make().bytes()).sum();
     let span = if program.sliding { program.span } else { 0 };
-    StateBounds { bytes_per_key: program.fixed.len() * 8 + 112 + heaps, bytes_per_record: program.stride * 8, span }
+    StateBounds { bytes_per_key: program.fixed.len() * 8 + 64 + heaps, bytes_per_record: program.stride * 8, span }
+}
+
+/// Lower half of the index at which window `nth` began.
+#[inline]
+fn hint(fixed: &[u64], nth: usize) -> u32 {
+    (fixed[HINTS + nth / 2] >> (32 * (nth % 2))) as u32
+}
+
+#[inline]
+fn set_hint(fixed: &mut [u64], nth: usize, low: u32) {
+    let (word, shift) = (&mut fixed[HINTS + nth / 2], 32 * (nth % 2));
+    *word = *word & !(0xFFFF_FFFF << shift) | u64::from(low) << shift;
 }
 
 impl Program {
@@ -68,8 +80,8 @@ impl Program {
         let flags = flagged.then_some(1 + spec.arguments.len());
         let words = 1 + spec.arguments.len() + if flagged { (spec.arguments.len() + spec.filters).div_ceil(64) } else { 0 };
         let mut builder =
-            Builder { spec: &spec, row_words: words, fixed: vec![i64::MIN as u64], heaps: Vec::new(), flags: flags.unwrap_or(0) };
-        builder.fixed(&vec![0; spec.windows.len()]);
+            Builder { spec: &spec, row_words: words, fixed: vec![i64::MIN as u64], heaps: Vec::new(), flags: flags.unwrap_or(0), half: None };
+        builder.fixed(&vec![0; spec.windows.len().div_ceil(2)]);
         let parts = registry::build(&mut builder, &spec);
         let settling = (0..parts.len()).filter(|part| parts[*part].settles()).collect();
         let Builder { row_words: stride, fixed, heaps, .. } = builder;
@@ -99,6 +111,11 @@ impl Program {
         self.heaps.iter().map(HeapMaker::make).collect()
     }
 
+    /// Whether keys have variable parts.
+    pub fn has_heaps(&self) -> bool {
+        !self.heaps.is_empty()
+    }
+
     /// Greatest event time of a key with these fixed words; `i64::MIN` for a new one.
     #[inline]
     pub fn last_time(&self, fixed: &[u64]) -> i64 {
@@ -121,8 +138,8 @@ impl Program {
     /// The feature row of a key without records (S6.2).
     pub fn empty_row(&self) -> FeatureRows {
         let mut rows = FeatureRows::nulls(1, self.spec.features.len());
-        let (mut ring, mut fixed, mut heap) = (Ring::new(self.stride), self.fixed.clone(), self.heaps());
-        let mut key = KeyMut { ring: &mut ring, fixed: &mut fixed, heap: &mut heap };
+        let (mut arena, mut meta, mut fixed, mut heap) = (Arena::default(), [0; ring::META], self.fixed.clone(), self.heaps());
+        let mut key = KeyMut { ring: Ring::new(&mut arena, &mut meta, self.stride), fixed: &mut fixed, heap: &mut heap };
         self.probe(&mut key, 0, &mut Scratch::default(), &mut rows, 0);
         rows
     }
@@ -172,18 +189,25 @@ impl Program {
         dropped
     }
 
-    /// Reads a word of each cache line of what an update of this key reads first: its fixed words and the end of its ring.
+    /// Reads a word of each cache line of a key's fixed words, which an update of the key reads first.
     #[inline]
-    pub fn touch_near(&self, ring: &Ring, fixed: &[u64]) -> u64 {
-        let lines = fixed.chunks(LINE).map(|line| line[0]).fold(0, u64::wrapping_add);
-        lines.wrapping_add(ring.touch(ring.end())).wrapping_add(ring.touch(ring.end().wrapping_sub(1)))
+    pub fn touch_fixed(&self, fixed: &[u64]) -> u64 {
+        fixed.chunks(LINE).map(|line| line[0]).fold(0, u64::wrapping_add)
     }
 
-    /// The same of what it reads then: the records at the heads of the windows, and those that parts go to.
+    /// The same of what it reads then: the end of its records, those at the heads of the windows, and what parts go to.
     #[inline]
-    pub fn touch_far(&self, ring: &Ring, fixed: &[u64]) -> u64 {
-        let heads = fixed[HINTS..HINTS + self.spec.windows.len()].iter().map(|head| ring.touch(*head));
-        heads.chain(self.parts.iter().map(|part| part.touch(ring, fixed))).fold(0, u64::wrapping_add)
+    pub fn touch_records(&self, ring: &Place<'_>, fixed: &[u64]) -> u64 {
+        let base = ring.base();
+        let heads = (0..self.spec.windows.len()).map(|nth| ring.touch(base + u64::from(hint(fixed, nth).wrapping_sub(base as u32))));
+        let ends = ring.touch(ring.end()).wrapping_add(ring.touch(ring.end().wrapping_sub(1)));
+        heads.chain(self.parts.iter().map(|part| part.touch(ring, fixed))).fold(ends, u64::wrapping_add)
+    }
+
+    /// Gives back the extents of a key that is gone.
+    pub fn release(&self, key: &mut KeyMut<'_>) {
+        self.parts.iter().for_each(|part| part.release(key));
+        key.ring.release();
     }
 
     /// Writes the feature row of the key as of time `t`. Changes nothing but where searches begin.
@@ -243,7 +267,7 @@ impl Program {
         bounds.lo.resize(self.spec.windows.len(), 0);
         bounds.bucket.resize(self.spec.windows.len(), 0);
         for (nth, window) in self.spec.windows.iter().enumerate() {
-            let hint = key.fixed[HINTS + nth];
+            let hint = key.ring.unfold(hint(key.fixed, nth));
             let lo = match window {
                 Window::Sliding(length) => key.ring.after(t.saturating_sub(*length), hint),
                 Window::Tumbling { .. } => {
@@ -252,7 +276,7 @@ impl Program {
                 }
                 Window::Lifetime => key.ring.base(),
             };
-            key.fixed[HINTS + nth] = lo;
+            set_hint(key.fixed, nth, lo as u32);
             bounds.lo[nth] = lo;
         }
     }

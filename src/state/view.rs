@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::shard::Shard;
+use super::shard::{FrozenShard, Shard};
 use crate::data::{FeatureRows, KeyColumn};
 use crate::features::bytes::{Reader, put, put_bytes};
 use crate::features::{Program, Scratch, Updates, ViewSpec};
@@ -45,7 +45,7 @@ pub struct ViewState {
 
 impl ViewState {
     /// Version of the snapshots this build writes.
-    pub const VERSION: u32 = 1;
+    pub const VERSION: u32 = 2;
     /// How many updates `look_ahead` is best called for at a time: their memory fits the first-level cache.
     pub const AHEAD: usize = 32;
 
@@ -86,10 +86,11 @@ impl ViewState {
             let slot = shards[shard as usize].as_ref()?.find(hash, keys.key(*row as usize))?;
             Some((shard, slot))
         }));
+        let program = &self.program;
         let found =
-            || self.ahead.iter().flatten().filter_map(|(shard, slot)| shards[*shard as usize].as_ref().map(|shard| shard.peek(*slot)));
-        let near: u64 = found().map(|(ring, fixed)| self.program.touch_near(ring, fixed)).fold(0, u64::wrapping_add);
-        let far: u64 = found().map(|(ring, fixed)| self.program.touch_far(ring, fixed)).fold(0, u64::wrapping_add);
+            || self.ahead.iter().flatten().filter_map(|(shard, slot)| shards[*shard as usize].as_ref().map(|shard| shard.peek(program, *slot)));
+        let near: u64 = found().map(|(_, fixed)| program.touch_fixed(fixed)).fold(0, u64::wrapping_add);
+        let far: u64 = found().map(|(ring, fixed)| program.touch_records(&ring, fixed)).fold(0, u64::wrapping_add);
         // The sums are of no use; what counts is that the words have been read.
         std::hint::black_box((near, far));
     }
@@ -119,7 +120,7 @@ impl ViewState {
                 shard.insert(program, hash, key, updates.times[row])
             }
         };
-        self.dropped_records += program.update(&mut shard.state(slot), updates, row, self.watermark, &mut self.scratch, out);
+        self.dropped_records += program.update(&mut shard.state(program, slot), updates, row, self.watermark, &mut self.scratch, out);
     }
 
     /// Writes the feature row of a key as of time `t` to row `out_row` of `out`, whose cells must be null before. Nothing that later results depend
@@ -133,7 +134,7 @@ impl ViewState {
         if let Some(shard) = &mut self.shards[self.map.shard(hash).0 as usize]
             && let Some(slot) = shard.find(hash, key)
         {
-            return self.program.probe(&mut shard.state(slot), t, &mut self.scratch, out, out_row);
+            return self.program.probe(&mut shard.state(&self.program, slot), t, &mut self.scratch, out, out_row);
         }
         Self::write_empty(&self.empty, out, out_row);
     }
@@ -177,21 +178,20 @@ impl ViewState {
         }
     }
 
-    /// The whole state, little-endian, keys in byte order within a shard (S15).
-    pub fn snapshot(&self) -> Vec<u8> {
-        let mut out = Vec::new();
+    /// The state as it is now: blocks are shared with it until it writes to them (S15), so this takes little time whatever there is.
+    pub fn freeze(&mut self) -> FrozenView {
+        let mut front = Vec::new();
         let layout = [LAYOUT, self.program.stride() as u64, self.program.fixed().len() as u64, u64::from(self.map.shards())];
-        layout.iter().for_each(|word| put(&mut out, *word));
-        [self.watermark as u64, self.evicted_keys, self.dropped_records, self.null_entities].iter().for_each(|word| put(&mut out, *word));
-        for (index, shard) in self.shards.iter().enumerate() {
-            if let Some(shard) = shard.as_ref().filter(|shard| shard.len() > 0) {
-                let mut block = Vec::new();
-                shard.save(&mut block);
-                put(&mut out, index as u64);
-                put_bytes(&mut out, &block);
-            }
-        }
-        out
+        layout.iter().for_each(|word| put(&mut front, *word));
+        [self.watermark as u64, self.evicted_keys, self.dropped_records, self.null_entities].iter().for_each(|word| put(&mut front, *word));
+        let shards = self.shards.iter_mut().enumerate().filter_map(|(index, shard)| Some((index, shard.as_mut()?)));
+        let shards = shards.filter(|(_, shard)| shard.len() > 0).map(|(index, shard)| (index, shard.freeze())).collect();
+        FrozenView { front, shards }
+    }
+
+    /// The whole state, little-endian.
+    pub fn snapshot(&mut self) -> Vec<u8> {
+        self.freeze().save()
     }
 
     /// The state that `snapshot` wrote, for the same spec; `version` is the one it was written with.
@@ -221,5 +221,26 @@ impl ViewState {
     /// Memory, in bytes.
     pub fn bytes(&self) -> usize {
         self.shards.capacity() * 8 + self.shards.iter().flatten().map(|shard| size_of::<Shard>() + shard.memory()).sum::<usize>()
+    }
+}
+
+/// The state of a view at one moment.
+#[derive(Clone, Debug)]
+pub struct FrozenView {
+    front: Vec<u8>,
+    shards: Vec<(usize, FrozenShard)>,
+}
+
+impl FrozenView {
+    /// The whole state, little-endian; what `ViewState::restore` reads.
+    pub fn save(&self) -> Vec<u8> {
+        let mut out = self.front.clone();
+        for (index, shard) in &self.shards {
+            let mut block = Vec::new();
+            shard.save(&mut block);
+            put(&mut out, *index as u64);
+            put_bytes(&mut out, &block);
+        }
+        out
     }
 }
