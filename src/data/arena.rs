@@ -249,7 +249,8 @@ impl FrozenArena {
 impl Arena {
     /// Reads back what `save` wrote, from `word`, which gives one word after another and checks that a length can be there.
     pub fn load(next: &mut dyn FnMut() -> Result<u64, String>, left: usize) -> Result<Self, String> {
-        let bounded = |length: u64| if length as usize <= left / 8 { Ok(length as usize) } else { Err("a length is beyond the end".to_string()) };
+        let bounded =
+            |length: u64| if length as usize <= left / 8 { Ok(length as usize) } else { Err("a length is beyond the end".to_string()) };
         let position = next()?;
         let mut allocator = Allocator { next: position as u32, limit: (position >> 32) as u32, free: Vec::new() };
         for _ in 0..bounded(next()?)? {

@@ -66,18 +66,6 @@ impl Dd {
         let rest = self.minus(Self::product(first, divisor));
         Self::sum(first, rest.hi / divisor)
     }
-
-    /// As two words.
-    #[inline]
-    pub fn words(self) -> [u64; 2] {
-        [self.hi.to_bits(), self.lo.to_bits()]
-    }
-
-    /// From two words.
-    #[inline]
-    pub fn from_words(words: [u64; 2]) -> Self {
-        Self { hi: f64::from_bits(words[0]), lo: f64::from_bits(words[1]) }
-    }
 }
 
 #[inline]

@@ -133,6 +133,12 @@ impl Moments {
         self.sliding.len() + 2 * self.floored.len()
     }
 
+    /// The value that is summed; counts alone sum nothing.
+    #[inline]
+    fn value(&self, row: &[u64]) -> u64 {
+        if self.sums == 0 { 0 } else { self.source.word(row) }
+    }
+
     #[inline]
     fn layout(&self, key: &KeyMut<'_>) -> u64 {
         if self.sums == 0 { 0 } else { key.fixed[self.scale + 1] }
@@ -274,11 +280,7 @@ impl Moments {
         let scale = if self.sums == 0 { Scale(0) } else { Scale(key.fixed[self.scale]) };
         // From the window's sums, or from nothing: whichever is nearer.
         let from_window = head.abs_diff(lo) + (end - hi) <= hi.saturating_sub(lo);
-        let moves = if from_window {
-            [(lo.min(head), head.max(lo), head < lo), (hi, end, true)]
-        } else {
-            [(lo, hi, false), (0, 0, false)]
-        };
+        let moves = if from_window { [(lo.min(head), head.max(lo), head < lo), (hi, end, true)] } else { [(lo, hi, false), (0, 0, false)] };
         self.make_room(key, Some(scale), &moves.map(|(from, to, _)| (from, to)));
         let exact = if from_window { self.exact(key, at) } else { Exact::default() };
         let wide = Layout::load(self.layout(key));
@@ -288,7 +290,7 @@ impl Moments {
             for index in from..to {
                 let row = key.ring.row(index);
                 if self.source.present(row) {
-                    apart.apply(self.source.word(row), remove);
+                    apart.apply(self.value(row), remove);
                 }
             }
         }
@@ -343,7 +345,15 @@ impl Moments {
     }
 
     /// The sums of the tumbling or lifetime window that begins at `start`, up to record `hi`.
-    fn write_floored(&self, key: &mut KeyMut<'_>, (nth, at): (usize, usize), start: i64, (lo, hi): (u64, u64), outputs: &[(usize, Stat)], out: &mut Emit<'_>) {
+    fn write_floored(
+        &self,
+        key: &mut KeyMut<'_>,
+        (nth, at): (usize, usize),
+        start: i64,
+        (lo, hi): (u64, u64),
+        outputs: &[(usize, Stat)],
+        out: &mut Emit<'_>,
+    ) {
         let width = FRONT + self.sums;
         let whole = hi == key.ring.end();
         let (at, slot) = if whole { (at, self.sliding.len() + 2 * nth) } else { (at + width, self.sliding.len() + 2 * nth + 1) };
@@ -364,7 +374,7 @@ impl Moments {
         for index in lo..hi {
             let row = key.ring.row(index);
             if self.source.present(row) {
-                if self.sums == 0 { apart.exact.add(0) } else { apart.add(self.source.word(row)) }
+                apart.add(self.value(row));
             }
         }
         self.write(&apart.total(), outputs, out);

@@ -79,8 +79,14 @@ impl Program {
         let flagged = spec.filters > 0 || spec.arguments.iter().any(|kind| *kind != CellType::Float64);
         let flags = flagged.then_some(1 + spec.arguments.len());
         let words = 1 + spec.arguments.len() + if flagged { (spec.arguments.len() + spec.filters).div_ceil(64) } else { 0 };
-        let mut builder =
-            Builder { spec: &spec, row_words: words, fixed: vec![i64::MIN as u64], heaps: Vec::new(), flags: flags.unwrap_or(0), half: None };
+        let mut builder = Builder {
+            spec: &spec,
+            row_words: words,
+            fixed: vec![i64::MIN as u64],
+            heaps: Vec::new(),
+            flags: flags.unwrap_or(0),
+            half: None,
+        };
         builder.fixed(&vec![0; spec.windows.len().div_ceil(2)]);
         let parts = registry::build(&mut builder, &spec);
         let settling = (0..parts.len()).filter(|part| parts[*part].settles()).collect();

@@ -123,9 +123,9 @@ impl Scale {
 pub struct Apart {
     float: bool,
     /// Unit of `exact`.
-    pub scale: Scale,
+    scale: Scale,
     /// Sums of integers and decimals.
-    pub exact: Exact,
+    exact: Exact,
     wide: Option<Wide>,
 }
 
@@ -157,7 +157,8 @@ impl Apart {
 
     /// To look at.
     pub fn total(&self) -> Total<'_> {
-        Total { float: self.float, power: self.scale.power(), exact: self.exact, wide: self.wide.as_ref().map(Wide::view) }
+        let wide = self.wide.as_ref().map(Wide::view).filter(|wide| wide.n() != 0);
+        Total { float: self.float, power: self.scale.power(), exact: self.exact, wide }
     }
 }
 

@@ -101,7 +101,13 @@ fn leading(words: &[u64], bits: u32) -> (i128, i32, bool) {
     for (nth, word) in magnitude[first..].iter().take(3).enumerate() {
         let place = nth as i32 * 64 - shift as i32;
         let wide = u128::from(*word);
-        value |= if place >= 128 { 0 } else if place >= 0 { wide << place } else { wide >> -place };
+        value |= if place >= 128 {
+            0
+        } else if place >= 0 {
+            wide << place
+        } else {
+            wide >> -place
+        };
     }
     let sticky = magnitude[..first].iter().any(|word| *word != 0) || (shift > 0 && magnitude[first] << (64 - shift) != 0);
     let value = value as i128;

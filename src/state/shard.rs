@@ -95,7 +95,11 @@ impl Shard {
     fn head_at(&self, slot: u32) -> u32 {
         let blocks = self.width.div_ceil(BLOCK_WORDS) as u32;
         let per_block = (BLOCK_WORDS / self.width) as u32;
-        if per_block == 0 { slot * blocks * BLOCK_WORDS as u32 } else { slot / per_block * BLOCK_WORDS as u32 + slot % per_block * self.width as u32 }
+        if per_block == 0 {
+            slot * blocks * BLOCK_WORDS as u32
+        } else {
+            slot / per_block * BLOCK_WORDS as u32 + slot % per_block * self.width as u32
+        }
     }
 
     #[inline]

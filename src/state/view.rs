@@ -87,8 +87,9 @@ impl ViewState {
             Some((shard, slot))
         }));
         let program = &self.program;
-        let found =
-            || self.ahead.iter().flatten().filter_map(|(shard, slot)| shards[*shard as usize].as_ref().map(|shard| shard.peek(program, *slot)));
+        let found = || {
+            self.ahead.iter().flatten().filter_map(|(shard, slot)| shards[*shard as usize].as_ref().map(|shard| shard.peek(program, *slot)))
+        };
         let near: u64 = found().map(|(_, fixed)| program.touch_fixed(fixed)).fold(0, u64::wrapping_add);
         let far: u64 = found().map(|(ring, fixed)| program.touch_records(&ring, fixed)).fold(0, u64::wrapping_add);
         // The sums are of no use; what counts is that the words have been read.
