@@ -370,12 +370,12 @@ impl Codec for ColumnsCodec {
             match (faults.remove(&row), time) {
                 (None, Ok(time)) => assembly.used(time),
                 (None, Err(fault)) => {
-                    assembly.rejected(*fault, &chunk.payload.raw(row));
+                    assembly.rejected(*fault);
                     faults.insert(row, Fault::decode(""));
                 }
                 (Some(fault), time) => {
                     let event_time = time.ok().filter(|_| self.spec.event_time != EventTimeFrom::Nothing);
-                    assembly.rejected(Fault { event_time, ..*fault.clone() }, &chunk.payload.raw(row));
+                    assembly.rejected(Fault { event_time, ..*fault.clone() });
                     faults.insert(row, fault);
                 }
             }
@@ -450,7 +450,7 @@ mod tests {
         );
         assert_eq!(chunk.rejected[3].event_time, Some(7));
         assert_eq!(
-            String::from_utf8(chunk.rejected[3].raw.clone()).unwrap(),
+            std::str::from_utf8(&chunk.raw.original(&chunk.rejected[3]).unwrap()).unwrap(),
             r#"{"at":"1970-01-01T00:00:00.000007","id":6,"amount":11.0,"tags":null,"other":"a"}"#
         );
         assert_eq!(build("columns", spec).unwrap().decode(raw).unwrap().digests, chunk.digests);

@@ -55,7 +55,7 @@ impl CsvCodec {
             let outcome = if aligned { self.record(bytes, header, &record) } else { self.lone(bytes, header) };
             match outcome {
                 Ok(time) => assembly.used(time),
-                Err(fault) => assembly.rejected(*fault, bytes),
+                Err(fault) => assembly.rejected(*fault),
             }
             if !aligned {
                 return Ok(Some(index + 1));
@@ -233,7 +233,7 @@ impl Codec for CsvCodec {
         let header = text.header.clone().ok_or_else(|| Error::internal("a CSV chunk came without its header"))?;
         if let (Some(cut), Some(span)) = (text.cut, text.spans.first()) {
             assembly.record(span.offset, usize::try_from(cut.size).unwrap_or(usize::MAX), cut.digest);
-            assembly.rejected(*Fault::too_large(cut.size, self.spec.max_record), &chunk.payload.raw(0));
+            assembly.rejected(*Fault::too_large(cut.size, self.spec.max_record));
         } else {
             let mut next = Some(0);
             while let Some(first) = next.filter(|first| *first < text.spans.len()) {
@@ -325,6 +325,6 @@ mod tests {
         assert_eq!(reasons[7], (Reason::Decode, "field `id`: `9223372036854775808` is out of range for int64"));
         assert_eq!(chunk.row_of.as_ref().unwrap()[0], 0);
         assert_eq!(chunk.row(9), Some(1));
-        assert_eq!(chunk.rejected[1].raw, records[2].as_bytes());
+        assert_eq!(chunk.raw.original(&chunk.rejected[1]).as_deref(), Some(records[2].as_bytes()));
     }
 }

@@ -12,7 +12,7 @@ use super::model_epoch::{Answers, ModelColumns, ModelEpoch};
 use super::packet::{Packet, Pulse, RelationRows, Report, Resolved, ResolvedKey, Watched};
 use super::relation::{Rows, SourceNames, relation, timestamps, used};
 use super::routes::Routes;
-use super::streams::{arrow_error, row_json};
+use super::streams::arrow_error;
 use crate::data::{Columns, EventBatch, Reason, Rejected};
 use crate::dataflow::Outbox;
 use crate::error::{Error, Result};
@@ -272,7 +272,6 @@ impl Ledger {
                     reason: Reason::LabelDuplicate,
                     detail: format!("{}: the record it labels has its label already", self.declared().id),
                     event_time: Some(labels.times()[row]),
-                    raw: row_json(&labels, row),
                 });
                 None
             }
@@ -332,9 +331,7 @@ impl Ledger {
             }
         }
         if !rejected.is_empty() {
-            for sink in (0..self.plan.sinks.len()).filter(|sink| self.plan.sinks[*sink].from == SinkFrom::Quarantine) {
-                outbox.send(TO_SINKS, self.routes.sink(sink), Packet::Rejected { sink, records: rejected.clone() });
-            }
+            outbox.send(TO_SINKS, self.routes.quarantine(), Packet::Rejected(rejected));
         }
         if !self.monitors.is_empty() {
             let mut watched = Watched {

@@ -18,6 +18,7 @@ mod monitors;
 mod online_models;
 mod open_epoch;
 mod packet;
+mod quarantine;
 mod reading;
 mod relation;
 mod routes;
@@ -159,7 +160,7 @@ pub fn build<'scope>(scope: Scope<'scope, u64>, prepared: &Prepared, workers: us
         to_sinks.extend(from_monitors.pop());
     }
     let input = scope.concatenate(to_sinks);
-    let mut sinks = sinks::Sinks::new(plan.clone(), routes, names);
+    let mut sinks = sinks::Sinks::new(plan.clone(), routes, names, minted.clone());
     let mut from_sinks = on_close(input, "sinks", 1, fault.clone(), move |epoch, parcels, outbox| sinks.close(epoch, parcels, outbox));
     to_committer.extend(from_sinks.pop());
     let input = scope.concatenate(to_committer);

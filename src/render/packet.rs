@@ -43,13 +43,8 @@ pub enum Packet {
         /// The rows.
         rows: Vec<Statistic>,
     },
-    /// Records for one quarantine sink.
-    Rejected {
-        /// Position of the sink.
-        sink: usize,
-        /// The records.
-        records: Vec<Rejected>,
-    },
+    /// Records for the quarantine, to the worker that has their bytes.
+    Rejected(Vec<Rejected>),
     /// Records of one source that an expression failed on (S5.3), to the committer.
     Failed {
         /// The source.
