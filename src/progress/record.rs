@@ -114,6 +114,9 @@ pub struct StartRecord {
     pub generation: u64,
     /// Kind and place of each sink (`Target::describe`), by `sinks.NAME`.
     pub sinks: BTreeMap<String, String>,
+    /// Fingerprint of each component, so that a refusal can name what has changed; empty in logs of earlier versions.
+    #[serde(default)]
+    pub components: BTreeMap<String, String>,
 }
 
 /// Checks that `records` are a gap-free chain (recovery-protocol I1): epochs 1, 2, 3, …; every partition goes on where it ended; generations never go
