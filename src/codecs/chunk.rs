@@ -304,6 +304,12 @@ impl Assembly {
         self.times.push(time);
     }
 
+    /// All records of the chunk at once, at consecutive positions from `first` on: each can be used.
+    pub fn all_used(&mut self, first: u64, digests: Vec<u64>, sizes: Vec<u32>, times: Vec<i64>) {
+        self.offsets = (first..first + digests.len() as u64).collect();
+        (self.digests, self.sizes, self.times) = (digests, sizes, times);
+    }
+
     /// The record cannot be used.
     #[cold]
     pub fn rejected(&mut self, fault: Fault) {

@@ -11,6 +11,7 @@ mod chunk;
 mod columns;
 mod csv;
 mod json;
+mod row_digest;
 mod rows;
 mod values;
 
@@ -30,6 +31,7 @@ pub use values::type_name;
 use chunk::{Assembly, Fault, message_digest};
 use columns::row_as_json;
 use json::decode_value;
+use row_digest::{RowDigests, digest_rows};
 use rows::{ColumnBuffer, RowBuffers, Values};
 use values::{
     NumberFault, base64, bounds_in_words, date, decimal, decimal_as_float, float32, float64, in_bounds, integer, is_allowed, timestamp,

@@ -1,5 +1,6 @@
 //! What flows: typed columns, keys, feature rows and the records that cannot be used.
 
+mod append;
 mod batch;
 mod exchange;
 mod feature_rows;
@@ -7,6 +8,7 @@ mod key;
 mod quarantine;
 mod schema;
 
+pub use append::{append_part, append_short};
 pub use batch::{EventBatch, OFFSET_COLUMN, PARTITION_COLUMN, TIME_COLUMN};
 pub use exchange::{Addressed, Columns};
 pub use feature_rows::{Cell, CellType, FeatureRows};

@@ -106,7 +106,7 @@ impl OpenSource {
             });
             of_partition.end = end;
             of_partition.records += (slice.to - slice.from) as u64;
-            chunk.digests[slice.from..slice.to].iter().for_each(|digest| hasher.update(&digest.to_le_bytes()));
+            bind(hasher, &chunk.digests[slice.from..slice.to]);
             starts.insert(partition.0, end);
             let keys = match (&dedup, plan.key) {
                 (Some(_), Some(key)) => Some(KeyColumn::encode(&[chunk.rows.column(key).clone()], chunk.rows.num_rows())),
@@ -114,7 +114,17 @@ impl OpenSource {
             };
             let mut used: Vec<u32> = Vec::with_capacity(slice.to - slice.from);
             let before = rejected.len();
-            for record in slice.from..slice.to {
+            // Mostly every record of a chunk is a row: those before the first that is late or future are judged over the plain times, and copied whole.
+            let mut judged = slice.from;
+            if chunk.row_of.is_none() && keys.is_none() {
+                let admitted = |t: &&i64| clock.admit(partition.0 as usize, **t, range) == Admission::Used;
+                judged += chunk.times[slice.from..slice.to].iter().take_while(admitted).count();
+                used.extend(slice.from as u32..judged as u32);
+                times.extend_from_slice(&chunk.times[slice.from..judged]);
+                partitions.resize(times.len(), partition.0);
+                offsets.extend_from_slice(&chunk.offsets[slice.from..judged]);
+            }
+            for record in judged..slice.to {
                 let Some(row) = chunk.row(record) else { continue };
                 let t = chunk.times[row];
                 match clock.admit(partition.0 as usize, t, range) {
@@ -164,6 +174,17 @@ impl OpenSource {
         let bound = bound.into_iter().map(|(partition, (bound, hasher))| (partition, Bound { digest: hasher.digest(), ..bound })).collect();
         let blocks = slices.iter().map(|slice| (slice.chunk.partition, slice.chunk.raw.clone())).collect();
         Ok(ClosedSource { batch, rejected, bound, blocks })
+    }
+}
+
+/// Takes the digests of records into that of their binding: their bytes, little-endian, some at a time.
+fn bind(hasher: &mut Xxh3, digests: &[u64]) {
+    let mut bytes = [0; 1024];
+    for part in digests.chunks(bytes.len() / 8) {
+        for (to, digest) in bytes.chunks_exact_mut(8).zip(part) {
+            to.copy_from_slice(&digest.to_le_bytes());
+        }
+        hasher.update(&bytes[..part.len() * 8]);
     }
 }
 

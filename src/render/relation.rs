@@ -104,7 +104,8 @@ pub fn relation(index: usize, sink: &SinkPlan, columns: &dyn RelationColumns) ->
         // A row the filter fails on is not written: what is not known to be true is not (S9.1).
         rows = Rows::kept(filter.evaluate_rows(&inputs, columns.rows()).0.as_boolean());
     }
-    let times = rows.iter().map(|row| columns.times()[row]).collect();
+    let times = columns.times();
+    let times = rows.iter().map(|row| times[row]).collect();
     Ok(RelationRows { sink: index, filtered: true, columns: used(sink, columns, &rows)?, times })
 }
 

@@ -285,9 +285,9 @@ fn opener(prepared: &Prepared, threads: usize, starts: Starts) -> Box<dyn FnOnce
     Box::new(move |waker| {
         let wake: sources::Wake = Arc::new(move || waker.wake());
         let pool = DecodePool::new(threads)?;
-        let limits = Limits::default();
         let open = |source: &SourcePlan| {
             let kafka = matches!(source.kind, SourceKindPlan::Kafka { .. });
+            let limits = if kafka { Limits::default() } else { Limits::of_epochs(plan.epoch.max_rows, plan.epoch.max_bytes) };
             let starts = starts.get(source.id.name()).filter(|_| kafka).map_or(&[][..], Vec::as_slice);
             sources::open(source, plan.kafka.as_ref(), starts, limits, &pool, wake.clone())
         };

@@ -61,7 +61,7 @@ impl JsonCodec {
         if end - start > self.spec.max_record {
             return Err(Fault::too_large((end - start) as u64, self.spec.max_record));
         }
-        if self.fast.record(&data[..end.min(data.len())], start, &self.spec.schema, &self.names, &mut self.rows)
+        if self.fast.record(data, (start, end), &self.spec.schema, &self.names, &mut self.rows)
             && let Some(time) = event_time(self.spec.event_time, &self.rows.columns, message_time)
         {
             self.rows.commit();

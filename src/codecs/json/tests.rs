@@ -196,7 +196,7 @@ fn where_the_fast_path_succeeds_the_reference_path_gives_the_same_row() {
         for _ in 0..20_000 {
             let record = random.record(&schema);
             let shown = String::from_utf8_lossy(&record);
-            let succeeded = fast.record(&record, 0, &schema, &names, &mut quick);
+            let succeeded = fast.record(&record, (0, record.len()), &schema, &names, &mut quick);
             if succeeded {
                 quick.commit()
             } else {
