@@ -35,7 +35,8 @@ fn uniform(mut seed: u64) -> impl FnMut() -> f64 {
 fn w() -> Plan {
     let folder = tempfile::tempdir().unwrap_or_else(|error| panic!("a folder: {error}"));
     let input = folder.path().join("w.ndjson");
-    let line = r#"{"event_id":0,"ts":1700000000037,"user":"u000123","merchant":"m0042","amount":12.34,"country":"DE","channel":"web","label":0}"#;
+    let line =
+        r#"{"event_id":0,"ts":1700000000037,"user":"u000123","merchant":"m0042","amount":12.34,"country":"DE","channel":"web","label":0}"#;
     std::fs::write(&input, line).unwrap_or_else(|error| panic!("the input: {error}"));
     let place = |name: &str| Some(if name == "W_INPUT" { input.clone() } else { folder.path().join(name) }.to_string_lossy().into_owned());
     let (plan, diagnostics) = plan::check_text(include_str!("w.toml"), Path::new("."), &place, &Disk);

@@ -56,8 +56,7 @@ impl Intervals {
     pub(super) fn of(&mut self, time: i64) -> i64 {
         if !self.span.contains(&time) {
             self.newest = time.div_euclid(self.every);
-            let start = self.newest.saturating_mul(self.every);
-            self.span = start..start.saturating_add(self.every);
+            self.span = self.newest.saturating_mul(self.every)..self.newest.saturating_add(1).saturating_mul(self.every);
         }
         self.newest
     }
@@ -210,14 +209,7 @@ impl Subject {
     }
 
     /// Labels are resolved; `open` is the first interval that is not closed.
-    pub(super) fn labels(
-        &mut self,
-        frame: &Frame,
-        open: i64,
-        intervals: &mut Intervals,
-        labels: &Labels<'_>,
-        out: &mut Vec<Statistic>,
-    ) {
+    pub(super) fn labels(&mut self, frame: &Frame, open: i64, intervals: &mut Intervals, labels: &Labels<'_>, out: &mut Vec<Statistic>) {
         if !self.watched.outcome {
             return;
         }
@@ -386,5 +378,21 @@ impl Subject {
             + self.metrics.iter().map(|(_, metric)| metric.bytes()).sum::<usize>()
             + self.reference.iter().map(Sample::bytes).sum::<usize>()
             + self.pending.values().map(|labels| labels.capacity() * size_of::<(f64, f64)>()).sum::<usize>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn intervals_are_those_of_division() {
+        for every in [1, 7, 3_600_000_000] {
+            let mut intervals = Intervals::new(every);
+            let near = |at: i64| (-20..20).map(move |step| at.saturating_add(step));
+            for time in [0, i64::MIN, every, i64::MAX, i64::MIN, -every, i64::MAX / 2, i64::MIN + every].into_iter().flat_map(near) {
+                assert_eq!(intervals.of(time), time.div_euclid(every), "{time} by {every}");
+            }
+        }
     }
 }

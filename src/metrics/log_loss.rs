@@ -62,7 +62,7 @@ impl Metric for LogLoss {
 const LEAST: f64 = 1e-15;
 
 /// The log losses of bare classes, p of 0 and of 1, at labels false and true.
-const OF_CLASSES: [[f64; 2]; 2] = [[1.110_223_024_625_157e-15, 34.538_776_394_910_684], [34.539_575_992_340_88, 1.110_223_024_625_157e-15]];
+const OF_CLASSES: [[f64; 2]; 2] = [[9.992_007_221_626_415e-16, 34.538_776_394_910_684], [34.539_575_992_340_88, 9.992_007_221_626_415e-16]];
 
 /// The log loss of one row: −ln p where `y` is true, −ln(1 − p) otherwise, p clipped (S12.4).
 #[inline]

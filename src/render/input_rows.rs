@@ -207,3 +207,78 @@ impl Tile {
         Row { x: &self.x[at * self.width..(at + 1) * self.width], valid: &self.valid[at * self.words..(at + 1) * self.words] }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::Reader;
+
+    const ROWS: usize = 150;
+    const FEATURES: usize = 70;
+    const WIDTH: usize = FEATURES + 1;
+
+    /// The value of a feature, if it is not null: integers where the feature is odd. Rows with even numbers are complete.
+    fn value(row: usize, feature: usize) -> Option<u64> {
+        let number = (row * 97 + feature * 31) as u64 % 1009;
+        let bits = if feature % 2 == 0 { (number as f64 / 8.0).to_bits() } else { number };
+        ((number % 5 != 0 || row % 2 == 0) && row % 10 != 9).then_some(bits)
+    }
+
+    /// A block with these rows.
+    fn block(rows: Vec<u32>) -> FeatureBlock {
+        let mut features = FeatureRows::nulls(rows.len(), FEATURES);
+        for (at, row) in rows.iter().enumerate() {
+            for feature in 0..FEATURES {
+                if let Some(bits) = value(*row as usize, feature) {
+                    features.set(at, feature, bits);
+                }
+            }
+        }
+        FeatureBlock { view: 0, reader: Reader::Model { model: 0, lookup: 0 }, rows, features }
+    }
+
+    /// Features in reverse order, the column in their midst.
+    fn input_of(feature: usize) -> usize {
+        let input = FEATURES - 1 - feature;
+        if input < FEATURES / 2 { input } else { input + 1 }
+    }
+
+    fn sources() -> InputSources {
+        let mut lookup = FromLookup { floats: Vec::new(), integers: Vec::new(), needed: vec![0; 2], inputs: vec![0; 2] };
+        for feature in 0..FEATURES {
+            let cells = if feature % 2 == 0 { &mut lookup.floats } else { &mut lookup.integers };
+            cells.push((feature as u32, input_of(feature) as u32));
+            set(&mut lookup.needed, feature);
+            set(&mut lookup.inputs, input_of(feature));
+        }
+        InputSources { lookups: vec![lookup], columns: vec![(FEATURES / 2, InputOrigin::Stream(0))], width: WIDTH }
+    }
+
+    #[test]
+    fn tiles_hold_what_the_rows_hold_however_blocks_are_cut() {
+        let column = |row: usize| (row % 4 != 1).then_some(row as f64 + 0.5);
+        let columns = [Float64Array::from_iter((0..ROWS).map(column))];
+        let (one, odd, even) = ((0..ROWS as u32).collect(), (1..ROWS as u32).step_by(2).collect(), (0..ROWS as u32).step_by(2).collect());
+        // Every tenth row has no features at all: some of the blocks leave it out.
+        let sparse = (0..ROWS as u32).rev().filter(|row| row % 10 != 9).collect();
+        for blocks in [vec![block(one)], vec![block(odd), block(even)], vec![block(sparse)]] {
+            let lookups = [LookupRows::new(blocks, ROWS, FEATURES)];
+            let mut tile = Tile::default();
+            for rows in [0..64, 64..128, 128..ROWS, 7..8, 0..0, 0..ROWS] {
+                sources().gather(rows.clone(), &lookups, &columns, &mut tile);
+                for (at, row) in rows.enumerate() {
+                    let Row { x, valid } = tile.row(at);
+                    let mut expected = vec![None; WIDTH];
+                    expected[FEATURES / 2] = column(row);
+                    for feature in 0..FEATURES {
+                        let number = |bits: u64| if feature % 2 == 0 { f64::from_bits(bits) } else { bits as f64 };
+                        expected[input_of(feature)] = value(row, feature).map(number);
+                    }
+                    for (input, expected) in expected.into_iter().enumerate() {
+                        assert_eq!((x[input], valid[input / 64] >> (input % 64) & 1 == 1), (expected.unwrap_or(0.0), expected.is_some()));
+                    }
+                }
+            }
+        }
+    }
+}

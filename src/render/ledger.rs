@@ -216,15 +216,7 @@ impl Ledger {
     }
 
     /// What waits with row `row`.
-    pub fn served(
-        &self,
-        epoch: &ModelEpoch,
-        row: usize,
-        prediction: f64,
-        frozen: BaselineGuess,
-        kept: &Kept,
-        tile: &mut Tile,
-    ) -> Served {
+    pub fn served(&self, epoch: &ModelEpoch, row: usize, prediction: f64, frozen: BaselineGuess, kept: &Kept, tile: &mut Tile) -> Served {
         epoch.gather(row..row + 1, tile);
         let inputs = tile.row(0);
         Served {

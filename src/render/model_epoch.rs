@@ -36,7 +36,13 @@ pub struct ModelEpoch {
 
 impl ModelEpoch {
     /// Puts together what arrived for `model`, whose inputs come from `sources`; `None` if nothing did.
-    pub fn assemble(plan: &Plan, model: &ModelPlan, sources: &Arc<InputSources>, epoch: Epoch, parcels: Vec<Packet>) -> Result<Option<Self>> {
+    pub fn assemble(
+        plan: &Plan,
+        model: &ModelPlan,
+        sources: &Arc<InputSources>,
+        epoch: Epoch,
+        parcels: Vec<Packet>,
+    ) -> Result<Option<Self>> {
         let mut input = None;
         let mut blocks: Vec<Vec<FeatureBlock>> = model.lookups.iter().map(|_| Vec::new()).collect();
         for parcel in parcels {
@@ -166,9 +172,8 @@ pub struct ModelColumns<'a> {
 /// Numbers of the wanted rows; what is not finite is null.
 fn floats(rows: &Rows, value: impl Fn(usize) -> f64) -> ArrayRef {
     let values: Vec<f64> = rows.iter().map(value).collect();
-    let nulls = (!values.iter().all(|value| value.is_finite())).then(|| {
-        NullBuffer::new(BooleanBuffer::collect_bool(values.len(), |row| values[row].is_finite()))
-    });
+    let nulls = (!values.iter().all(|value| value.is_finite()))
+        .then(|| NullBuffer::new(BooleanBuffer::collect_bool(values.len(), |row| values[row].is_finite())));
     Arc::new(Float64Array::new(values.into(), nulls))
 }
 
@@ -184,9 +189,7 @@ impl RelationColumns for ModelColumns<'_> {
     fn column(&self, origin: &RelationOrigin, rows: &Rows) -> Result<ArrayRef> {
         let (epoch, answers) = (self.epoch, self.answers);
         Ok(match origin {
-            RelationOrigin::Lookup { lookup, feature } => {
-                epoch.feature(self.plan, self.model, *lookup, *feature, rows)
-            }
+            RelationOrigin::Lookup { lookup, feature } => epoch.feature(self.plan, self.model, *lookup, *feature, rows),
             RelationOrigin::Derived(derived) => rows.of(&epoch.derived[*derived])?,
             RelationOrigin::Input(input) => {
                 let column = match self.model.inputs[*input].origin {

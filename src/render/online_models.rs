@@ -3,8 +3,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::ledger::Ledger;
 use super::input_rows::{InputSources, Tile};
+use super::ledger::Ledger;
 use super::model_epoch::{Answers, ModelEpoch};
 use super::packet::Packet;
 use super::relation::SourceNames;
