@@ -220,8 +220,8 @@ mod tests {
     /// The value of a feature, if it is not null: integers where the feature is odd. Rows with even numbers are complete.
     fn value(row: usize, feature: usize) -> Option<u64> {
         let number = (row * 97 + feature * 31) as u64 % 1009;
-        let bits = if feature % 2 == 0 { (number as f64 / 8.0).to_bits() } else { number };
-        ((number % 5 != 0 || row % 2 == 0) && row % 10 != 9).then_some(bits)
+        let bits = if feature.is_multiple_of(2) { (number as f64 / 8.0).to_bits() } else { number };
+        ((!number.is_multiple_of(5) || row.is_multiple_of(2)) && row % 10 != 9).then_some(bits)
     }
 
     /// A block with these rows.
@@ -246,7 +246,7 @@ mod tests {
     fn sources() -> InputSources {
         let mut lookup = FromLookup { floats: Vec::new(), integers: Vec::new(), needed: vec![0; 2], inputs: vec![0; 2] };
         for feature in 0..FEATURES {
-            let cells = if feature % 2 == 0 { &mut lookup.floats } else { &mut lookup.integers };
+            let cells = if feature.is_multiple_of(2) { &mut lookup.floats } else { &mut lookup.integers };
             cells.push((feature as u32, input_of(feature) as u32));
             set(&mut lookup.needed, feature);
             set(&mut lookup.inputs, input_of(feature));
@@ -271,7 +271,7 @@ mod tests {
                     let mut expected = vec![None; WIDTH];
                     expected[FEATURES / 2] = column(row);
                     for feature in 0..FEATURES {
-                        let number = |bits: u64| if feature % 2 == 0 { f64::from_bits(bits) } else { bits as f64 };
+                        let number = |bits: u64| if feature.is_multiple_of(2) { f64::from_bits(bits) } else { bits as f64 };
                         expected[input_of(feature)] = value(row, feature).map(number);
                     }
                     for (input, expected) in expected.into_iter().enumerate() {
