@@ -260,7 +260,8 @@ fn check(kind: &Kind, records: &[Vec<u8>]) -> Vec<String> {
             }
             None => {
                 let fault = rejected.next().unwrap();
-                assert_eq!((fault.offset, &fault.raw), (together.offsets[index], record), "{shown}");
+                assert_eq!(fault.offset, together.offsets[index], "{shown}");
+                assert_eq!(together.raw.original(fault).as_deref(), Some(&record[..]), "{shown}");
                 let alone = alone.rejected.first().unwrap_or_else(|| panic!("accepted alone, not together: {shown}: {fault:?}"));
                 assert_eq!((fault.reason, &fault.detail, fault.event_time), (alone.reason, &alone.detail, alone.event_time), "{shown}");
                 assert!(!fault.detail.is_empty() && !fault.detail.contains(" at line "), "{shown}: {}", fault.detail);

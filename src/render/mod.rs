@@ -12,6 +12,7 @@
 mod candle_models;
 mod committer;
 mod ingest;
+mod input_rows;
 mod ledger;
 mod model_epoch;
 mod monitors;
@@ -36,7 +37,9 @@ use timely::dataflow::operators::Concatenate;
 
 pub use committer::{CommitPort, EpochReport, RunEvent};
 pub use ingest::{IngestSettings, Minted, Opened};
-pub use packet::{Packet, Pulse, Report};
+pub use ledger::OUTPUTS as MODEL_OUTPUTS;
+pub use online_models::Online;
+pub use packet::{FeatureBlock, ModelInput, Packet, Pulse, Reader, Report};
 pub use relation::SourceNames;
 pub use routes::Routes;
 pub use tables::TableIndex;
