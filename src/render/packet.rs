@@ -78,9 +78,9 @@ pub struct EpochInput {
 pub struct ViewInput {
     /// Position of the view in the plan.
     pub view: usize,
-    /// See [`EpochInput`].
+    /// The pipeline's watermark at the end of the epoch (S4.1).
     pub watermark: i64,
-    /// See [`EpochInput`].
+    /// No records, no commit: components hand in their part of the summary.
     pub closing: bool,
     /// The records that update the view.
     pub updates: UpdateSet,
@@ -183,9 +183,9 @@ pub struct FeatureBlock {
 pub struct ModelInput {
     /// Position of the model.
     pub model: usize,
-    /// See [`EpochInput`].
+    /// The pipeline's watermark at the end of the epoch (S4.1).
     pub watermark: i64,
-    /// See [`EpochInput`].
+    /// No records, no commit: components hand in their part of the summary.
     pub closing: bool,
     /// The rows to predict: an event batch of the model's stream after its `where`.
     pub rows: Columns,
@@ -215,9 +215,9 @@ pub struct Arrivals {
 pub struct Watched {
     /// Position of the model.
     pub model: usize,
-    /// See [`EpochInput`].
+    /// The pipeline's watermark at the end of the epoch (S4.1).
     pub watermark: i64,
-    /// See [`EpochInput`].
+    /// No records, no commit: components hand in their part of the summary.
     pub closing: bool,
     /// Event times of the predicted rows.
     pub times: Vec<i64>,
