@@ -274,6 +274,8 @@ fn poison_is_quarantined_with_position_reason_and_bytes() {
         // Three hours before the rest (late), and beyond any clock (future).
         Some(br#"{"id":1,"at":"2000-12-31T21:00:00Z","v":1}"#),
         Some(br#"{"id":1,"at":"2999-01-01T00:00:00Z","v":1}"#),
+        // Decoded, and then an expression fails.
+        Some(br#" { "v" : 1.50, "at":"2001-01-01T00:00:00Z" , "id":-1,"more":[null] }"#),
     ];
     let sender = kafka.producer();
     let first = ledger.offset(1);
@@ -281,7 +283,8 @@ fn poison_is_quarantined_with_position_reason_and_bytes() {
     sender.flush();
     ledger.skip(1, poison.len());
     ledger.send(50..100);
-    let pipeline = ledger.pipeline();
+    let text = ledger.text().replace("from = \"numbers\"", "from = \"shares\"");
+    let pipeline = Pipeline::new(&kafka, &(text + "\n[streams.shares]\nfrom = \"numbers\"\nderive = { share = \"100 / (id + 1)\" }\n"));
     let mut run = pipeline.start(&["-w", "2"]);
     run.until("all records are echoed or quarantined", || {
         kafka.count(&ledger.output) >= 100 && kafka.count(&ledger.quarantine) >= poison.len()
@@ -307,6 +310,7 @@ fn poison_is_quarantined_with_position_reason_and_bytes() {
             21 => "too_large",
             22 => "late",
             23 => "future",
+            24 => "expression",
             _ => "decode",
         };
         assert_eq!(row["reason"].as_str(), Some(reason), "{row}");

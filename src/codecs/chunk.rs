@@ -1,7 +1,7 @@
 //! What goes into a codec and what comes out: records of one partition in order of position, raw and decoded.
 //!
-//! The raw data stays reachable from the decoded chunk (shared, not copied), so a record that turns out to be late, in the future or a duplicate long
-//! after decoding still reaches quarantine with its original bytes (S4.2, S5.3).
+//! The raw data stays reachable from the decoded chunk (shared, not copied), so a record that turns out to be unusable, while it is decoded or long
+//! after, reaches quarantine with its original bytes (S5.3, S13.1).
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -120,16 +120,26 @@ impl Payload {
         }
     }
 
-    /// The original bytes of `record`: the line, the message's value, or the row as JSON. At most `MAX_KEPT` bytes of a record too long to be held.
-    pub fn raw(&self, record: usize) -> Cow<'_, [u8]> {
-        match self {
-            Self::Text(text) => text.spans.get(record).map_or(Cow::Borrowed(&[]), |span| slice(&text.data, (span.start, span.end)).into()),
-            Self::Messages(messages) => match messages.records.get(record).and_then(|message| message.value) {
-                Some(range) => slice(&messages.data, range).into(),
-                None => Cow::Borrowed(&[]),
-            },
-            Self::Rows(rows) => Cow::Owned(super::row_as_json(&rows.batch, record)),
-        }
+    /// The original bytes of a rejected record: its line, the value of its message, or its row as JSON; of one that is too large the first `MAX_KEPT`.
+    /// `None` if the record is not among these.
+    pub fn original(&self, rejected: &Rejected) -> Option<Cow<'_, [u8]>> {
+        let offset = rejected.offset;
+        let bytes = match self {
+            Self::Text(text) => {
+                let span = &text.spans[text.spans.binary_search_by_key(&offset, |span| span.offset).ok()?];
+                slice(&text.data, (span.start, span.end))
+            }
+            Self::Messages(messages) => {
+                let message = &messages.records[messages.records.binary_search_by_key(&offset, |message| message.offset).ok()?];
+                message.value.map_or(&[][..], |range| slice(&messages.data, range))
+            }
+            Self::Rows(rows) => {
+                let row = usize::try_from(offset.checked_sub(rows.first)?).ok().filter(|row| *row < rows.batch.num_rows())?;
+                return Some(Cow::Owned(super::row_as_json(&rows.batch, row)));
+            }
+        };
+        let kept = if rejected.reason == Reason::TooLarge { bytes.len().min(MAX_KEPT) } else { bytes.len() };
+        Some(Cow::Borrowed(&bytes[..kept]))
     }
 }
 
@@ -170,8 +180,8 @@ pub struct DecodedChunk {
     pub rejected: Vec<Rejected>,
     /// Position after the last record.
     pub end: u64,
-    /// The records as they were read.
-    pub raw: Payload,
+    /// The records as they were read; shared with whoever may have to show them.
+    pub raw: Arc<Payload>,
 }
 
 impl DecodedChunk {
@@ -193,7 +203,16 @@ impl DecodedChunk {
         self.row(record).and_then(|row| self.times.get(row).copied())
     }
 
-    /// A record of this chunk that cannot be used after all, with its original bytes.
+    /// The position after a record, from which reading can go on: in text files the end of its line, else the next number.
+    pub fn position_after(&self, record: usize) -> u64 {
+        let step = match &*self.raw {
+            Payload::Text(_) => u64::from(self.sizes[record]),
+            Payload::Messages(_) | Payload::Rows(_) => 1,
+        };
+        self.offsets[record] + step
+    }
+
+    /// A record of this chunk that cannot be used after all.
     pub fn reject(&self, source: SourceIndex, record: usize, reason: Reason, detail: String) -> Rejected {
         Rejected {
             source,
@@ -202,7 +221,6 @@ impl DecodedChunk {
             reason,
             detail,
             event_time: self.time(record),
-            raw: self.raw.raw(record).into_owned(),
         }
     }
 }
@@ -286,13 +304,18 @@ impl Assembly {
         self.times.push(time);
     }
 
+    /// All records of the chunk at once, at consecutive positions from `first` on: each can be used.
+    pub fn all_used(&mut self, first: u64, digests: Vec<u64>, sizes: Vec<u32>, times: Vec<i64>) {
+        self.offsets = (first..first + digests.len() as u64).collect();
+        (self.digests, self.sizes, self.times) = (digests, sizes, times);
+    }
+
     /// The record cannot be used.
     #[cold]
-    pub fn rejected(&mut self, fault: Fault, raw: &[u8]) {
+    pub fn rejected(&mut self, fault: Fault) {
         let records = self.offsets.len();
         let rows = self.times.len() as u32;
         self.row_of.get_or_insert_with(|| (0..rows).collect()).push(u32::MAX);
-        let kept = if fault.reason == Reason::TooLarge { raw.len().min(MAX_KEPT) } else { raw.len() };
         self.rejected.push(Rejected {
             source: self.source,
             partition: self.partition,
@@ -300,7 +323,6 @@ impl Assembly {
             reason: fault.reason,
             detail: fault.detail,
             event_time: fault.event_time,
-            raw: raw.get(..kept).unwrap_or(raw).to_vec(),
         });
     }
 
@@ -316,7 +338,7 @@ impl Assembly {
             row_of: self.row_of,
             rejected: self.rejected,
             end: self.end,
-            raw,
+            raw: Arc::new(raw),
         }
     }
 }

@@ -8,22 +8,23 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Int64Array, ListArray, RecordBatch, RecordBatchOptions, StructArray, new_null_array,
+    Array, ArrayRef, AsArray, BooleanArray, Int64Array, ListArray, PrimitiveArray, RecordBatch, RecordBatchOptions, StructArray,
+    new_null_array,
 };
+use arrow::buffer::NullBuffer;
 use arrow::compute::{CastOptions, cast_with_options, filter};
 use arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, Field, Fields, Float32Type, Float64Type, Int32Type, Int64Type, Schema, TimeUnit,
     TimestampMicrosecondType,
 };
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use xxhash_rust::xxh3::xxh3_64;
 
 use crate::data::{DeclaredColumn, DeclaredSchema, LogicalType, Reason, TimestampUnit, timestamp_type};
 use crate::error::{Error, Exit, Result};
 use crate::time::EventTime;
 
 use super::{Assembly, Codec, CodecSpec, DecodedChunk, EventTimeFrom, Fault, Payload, RawChunk};
-use super::{bounds_in_words, decimal_as_float, in_bounds, is_allowed, type_name};
+use super::{RowDigests, bounds_in_words, decimal_as_float, digest_rows, in_bounds, is_allowed, type_name};
 
 /// Whether every value of `from` that fits is exactly a value of `to`.
 fn convertible(from: &DataType, to: &LogicalType) -> bool {
@@ -208,8 +209,12 @@ fn timestamps(
     };
     let numbers = cast_with_options(array, &DataType::Int64, safe)?;
     let numbers: &Int64Array = numbers.as_primitive();
-    let micros = numbers.iter().map(|number| number?.checked_mul(factor).map(|micros| micros.div_euclid(divisor)));
-    Ok(micros.collect::<arrow::array::TimestampMicrosecondArray>().with_data_type(timestamp_type()))
+    let micros: PrimitiveArray<TimestampMicrosecondType> = if (factor, divisor) == (1, 1) {
+        PrimitiveArray::new(numbers.values().clone(), numbers.nulls().cloned())
+    } else {
+        numbers.unary_opt(|number| number.checked_mul(factor).map(|micros| micros.div_euclid(divisor)))
+    };
+    Ok(micros.with_data_type(timestamp_type()))
 }
 
 /// A type with all nested fields nullable.
@@ -219,34 +224,6 @@ fn nullable(data_type: &DataType) -> DataType {
         DataType::List(item) => DataType::List(field(item)),
         DataType::Struct(fields) => DataType::Struct(fields.iter().map(|own| field(own)).collect()),
         other => other.clone(),
-    }
-}
-
-/// The bytes of a row's values that are digested: per column 0 for null, else 1 and the value (texts with their length).
-fn row_bytes(arrays: &[ArrayRef], row: usize, out: &mut Vec<u8>) {
-    out.clear();
-    for array in arrays {
-        if array.is_null(row) {
-            out.push(0);
-            continue;
-        }
-        out.push(1);
-        match array.data_type() {
-            DataType::Boolean => out.push(u8::from(array.as_boolean().value(row))),
-            DataType::Int32 => out.extend_from_slice(&array.as_primitive::<Int32Type>().value(row).to_le_bytes()),
-            DataType::Int64 => out.extend_from_slice(&array.as_primitive::<Int64Type>().value(row).to_le_bytes()),
-            DataType::Float32 => out.extend_from_slice(&array.as_primitive::<Float32Type>().value(row).to_bits().to_le_bytes()),
-            DataType::Float64 => out.extend_from_slice(&array.as_primitive::<Float64Type>().value(row).to_bits().to_le_bytes()),
-            DataType::Decimal128(..) => out.extend_from_slice(&array.as_primitive::<Decimal128Type>().value(row).to_le_bytes()),
-            DataType::Date32 => out.extend_from_slice(&array.as_primitive::<Date32Type>().value(row).to_le_bytes()),
-            DataType::Timestamp(..) => out.extend_from_slice(&array.as_primitive::<TimestampMicrosecondType>().value(row).to_le_bytes()),
-            DataType::Utf8 => {
-                let text = array.as_string::<i32>().value(row).as_bytes();
-                out.extend_from_slice(&(text.len() as u32).to_le_bytes());
-                out.extend_from_slice(text);
-            }
-            _ => write_json(array, row, out),
-        }
     }
 }
 
@@ -271,7 +248,7 @@ fn write_text(text: &str, out: &mut Vec<u8>) {
 }
 
 /// One value as JSON: numbers that JSON can spell, texts, bools, lists and structs; all else as text.
-fn write_json(array: &ArrayRef, row: usize, out: &mut Vec<u8>) {
+pub(super) fn write_json(array: &ArrayRef, row: usize, out: &mut Vec<u8>) {
     if row >= array.len() || array.is_null(row) {
         out.extend_from_slice(b"null");
         return;
@@ -324,18 +301,35 @@ impl ColumnsCodec {
     }
 
     /// The event time of `row`, or why there is none.
-    fn time(&self, arrays: &[ArrayRef], row: usize) -> Result<i64, Box<Fault>> {
+    fn time(&self, times: Option<&EventTimes>, row: usize) -> Result<i64, Box<Fault>> {
         let EventTimeFrom::Column(index) = self.spec.event_time else { return Ok(0) };
-        let name = self.spec.schema.columns.get(index).map_or("", |column| column.name.as_str());
-        let missing = || Fault::decode(format!("field `{name}`: null, but it is the event time"));
-        let array = arrays.get(index).filter(|array| array.is_valid(row)).ok_or_else(missing)?;
-        match array.data_type() {
-            DataType::Timestamp(..) => Ok(array.as_primitive::<TimestampMicrosecondType>().value(row)),
-            DataType::Int64 => Ok(array.as_primitive::<Int64Type>().value(row)),
-            DataType::Date32 => Ok(i64::from(array.as_primitive::<Date32Type>().value(row)) * 86_400_000_000),
-            _ => Err(missing()),
+        match times {
+            Some(times) if times.nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row)) => Ok(times.values[row]),
+            _ => {
+                let name = self.spec.schema.columns.get(index).map_or("", |column| column.name.as_str());
+                Err(Fault::decode(format!("field `{name}`: null, but it is the event time")))
+            }
         }
     }
+}
+
+/// A column as event times.
+struct EventTimes {
+    values: Vec<i64>,
+    nulls: Option<NullBuffer>,
+}
+
+/// The event times of all rows; `None` where no column has them.
+fn event_times(from: EventTimeFrom, arrays: &[ArrayRef]) -> Option<EventTimes> {
+    let EventTimeFrom::Column(index) = from else { return None };
+    let array = arrays.get(index)?;
+    let values = match array.data_type() {
+        DataType::Timestamp(..) => array.as_primitive::<TimestampMicrosecondType>().values().to_vec(),
+        DataType::Int64 => array.as_primitive::<Int64Type>().values().to_vec(),
+        DataType::Date32 => array.as_primitive::<Date32Type>().values().iter().map(|day| i64::from(*day) * 86_400_000_000).collect(),
+        _ => return None,
+    };
+    Some(EventTimes { values, nulls: array.nulls().filter(|nulls| nulls.null_count() > 0).cloned() })
 }
 
 /// `array` as the declared type, which differs only in which nested fields may be null.
@@ -362,21 +356,24 @@ impl Codec for ColumnsCodec {
             let own = own.unwrap_or_else(|| new_null_array(&nullable(&column.kind.arrow()), count));
             arrays.push(convert(&own, column, &column.name, &|row| row, &mut faults).map_err(Error::internal)?);
         }
-        let mut bytes = Vec::new();
-        for row in 0..count {
-            row_bytes(&arrays, row, &mut bytes);
-            assembly.record(rows.first + row as u64, bytes.len(), xxh3_64(&bytes));
-            let time = self.time(&arrays, row);
-            match (faults.remove(&row), time) {
-                (None, Ok(time)) => assembly.used(time),
-                (None, Err(fault)) => {
-                    assembly.rejected(*fault, &chunk.payload.raw(row));
-                    faults.insert(row, Fault::decode(""));
-                }
-                (Some(fault), time) => {
-                    let event_time = time.ok().filter(|_| self.spec.event_time != EventTimeFrom::Nothing);
-                    assembly.rejected(Fault { event_time, ..*fault.clone() }, &chunk.payload.raw(row));
-                    faults.insert(row, fault);
+        let RowDigests { digests, sizes } = digest_rows(&arrays, count);
+        let times = event_times(self.spec.event_time, &arrays);
+        let all_timed = times.as_ref().is_some_and(|times| times.nulls.is_none()) || self.spec.event_time == EventTimeFrom::Nothing;
+        if faults.is_empty() && all_timed {
+            assembly.all_used(rows.first, digests, sizes, times.map_or_else(|| vec![0; count], |times| times.values));
+        } else {
+            for row in 0..count {
+                assembly.record(rows.first + row as u64, sizes[row] as usize, digests[row]);
+                match (faults.get(&row), self.time(times.as_ref(), row)) {
+                    (None, Ok(time)) => assembly.used(time),
+                    (None, Err(fault)) => {
+                        assembly.rejected(*fault);
+                        faults.insert(row, Fault::decode(""));
+                    }
+                    (Some(fault), time) => {
+                        let event_time = time.ok().filter(|_| self.spec.event_time != EventTimeFrom::Nothing);
+                        assembly.rejected(Fault { event_time, ..(**fault).clone() });
+                    }
                 }
             }
         }
@@ -450,7 +447,7 @@ mod tests {
         );
         assert_eq!(chunk.rejected[3].event_time, Some(7));
         assert_eq!(
-            String::from_utf8(chunk.rejected[3].raw.clone()).unwrap(),
+            std::str::from_utf8(&chunk.raw.original(&chunk.rejected[3]).unwrap()).unwrap(),
             r#"{"at":"1970-01-01T00:00:00.000007","id":6,"amount":11.0,"tags":null,"other":"a"}"#
         );
         assert_eq!(build("columns", spec).unwrap().decode(raw).unwrap().digests, chunk.digests);

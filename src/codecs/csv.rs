@@ -4,6 +4,7 @@
 //! are JSON inside a field. Records are where the reader of the file says they are; should the `csv` crate see other boundaries (a bare carriage
 //! return), the record alone is read again and refused if it is not exactly one.
 
+use std::io::Read;
 use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_64;
@@ -26,9 +27,13 @@ pub(super) struct CsvCodec {
     rows: RowBuffers,
 }
 
+/// What a reader is given first: a line end, which is passed over. Without it a byte order mark that begins a record would be taken for that of a file
+/// where the record is the first of a part, and for data elsewhere.
+const BEFORE: &[u8] = b"\n";
+
 /// A reader over a part of a chunk.
-fn reader(data: &[u8]) -> ::csv::Reader<&[u8]> {
-    ::csv::ReaderBuilder::new().has_headers(false).flexible(true).buffer_capacity(16 << 10).from_reader(data)
+fn reader(data: &[u8]) -> ::csv::Reader<impl Read> {
+    ::csv::ReaderBuilder::new().has_headers(false).flexible(true).buffer_capacity(16 << 10).from_reader(BEFORE.chain(data))
 }
 
 impl CsvCodec {
@@ -48,14 +53,14 @@ impl CsvCodec {
             let (start, end) = (span.start as usize, span.end as usize);
             let bytes = text.data.get(start..end).ok_or_else(outside)?;
             let read = reader.read_byte_record(&mut record);
-            let position = begin + reader.position().byte() as usize;
+            let position = begin + (reader.position().byte() as usize).saturating_sub(BEFORE.len());
             let next = text.spans.get(index + 1).map_or(stop, |span| span.start as usize);
             let aligned = matches!(read, Ok(true)) && position >= end && position <= next.max(end);
             assembly.record(span.offset, bytes.len(), xxh3_64(bytes));
             let outcome = if aligned { self.record(bytes, header, &record) } else { self.lone(bytes, header) };
             match outcome {
                 Ok(time) => assembly.used(time),
-                Err(fault) => assembly.rejected(*fault, bytes),
+                Err(fault) => assembly.rejected(*fault),
             }
             if !aligned {
                 return Ok(Some(index + 1));
@@ -233,7 +238,7 @@ impl Codec for CsvCodec {
         let header = text.header.clone().ok_or_else(|| Error::internal("a CSV chunk came without its header"))?;
         if let (Some(cut), Some(span)) = (text.cut, text.spans.first()) {
             assembly.record(span.offset, usize::try_from(cut.size).unwrap_or(usize::MAX), cut.digest);
-            assembly.rejected(*Fault::too_large(cut.size, self.spec.max_record), &chunk.payload.raw(0));
+            assembly.rejected(*Fault::too_large(cut.size, self.spec.max_record));
         } else {
             let mut next = Some(0);
             while let Some(first) = next.filter(|first| *first < text.spans.len()) {
@@ -325,6 +330,16 @@ mod tests {
         assert_eq!(reasons[7], (Reason::Decode, "field `id`: `9223372036854775808` is out of range for int64"));
         assert_eq!(chunk.row_of.as_ref().unwrap()[0], 0);
         assert_eq!(chunk.row(9), Some(1));
-        assert_eq!(chunk.rejected[1].raw, records[2].as_bytes());
+        assert_eq!(chunk.raw.original(&chunk.rejected[1]).as_deref(), Some(records[2].as_bytes()));
+    }
+    #[test]
+    fn a_byte_order_mark_belongs_to_its_record_wherever_that_stands() {
+        let marked = "\u{feff}1,2,3,x,n";
+        for records in [&[marked, "1,2,3,x,ok"][..], &["1,2,3,x,ok", marked], &["1,2\r3,3,x,n", marked, "1,2,3,x,ok"]] {
+            let chunk = decode(records);
+            assert_eq!(chunk.rows.num_rows(), 1);
+            let fault = chunk.rejected.iter().find(|fault| chunk.raw.original(fault).as_deref() == Some(marked.as_bytes()));
+            assert_eq!(fault.map(|fault| fault.detail.as_str()), Some("field `id`: `\u{feff}1` is no int64"));
+        }
     }
 }

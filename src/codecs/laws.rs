@@ -6,7 +6,7 @@ use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch};
 use arrow::compute::concat_batches;
 
 use super::*;
-use crate::data::{DeclaredColumn, DeclaredSchema, LogicalType, TimestampUnit};
+use crate::data::{DeclaredColumn, DeclaredSchema, LogicalType, Rejected, TimestampUnit};
 use crate::ids::{PartitionIndex, SourceIndex};
 
 const RECORDS: usize = 500;
@@ -57,7 +57,9 @@ fn nothing_is_lost_and_chunking_changes_nothing() {
         assert_eq!(whole.rows.num_rows() + whole.rejected.len(), RECORDS, "{name}");
         assert_eq!(whole.rejected.len(), (0..RECORDS).filter(|i| i % 7 == 3).count(), "{name}");
         assert_eq!(whole.offsets, (0..RECORDS as u64).collect::<Vec<_>>());
-        assert!(whole.rejected.iter().all(|rejected| !rejected.raw.is_empty() && rejected.offset % 7 == 3));
+        assert!(whole.rejected.iter().all(|rejected| rejected.offset % 7 == 3));
+        let original = |raw: &Payload, rejected: &Rejected| raw.original(rejected).map(|bytes| bytes.into_owned());
+        assert!(whole.rejected.iter().all(|rejected| original(&whole.raw, rejected).is_some_and(|bytes| !bytes.is_empty())), "{name}");
         for i in 0..RECORDS {
             assert_eq!(whole.time(i), (i % 7 != 3).then_some(i as i64 * 1_000_000), "{name} {i}");
         }
@@ -66,6 +68,9 @@ fn nothing_is_lost_and_chunking_changes_nothing() {
             let part = codec.decode(chunk(name, from, RECORDS.min(from + 37))).unwrap();
             rows.push(part.rows);
             digests.extend(part.digests);
+            for one in &part.rejected {
+                assert_eq!(original(&part.raw, one), original(&whole.raw, one), "{name}: the same bytes, however the input was cut");
+            }
             rejected.extend(part.rejected);
             times.extend(part.times);
         }

@@ -1,8 +1,9 @@
 //! Codecs: from the bytes of a source to Arrow rows of the declared schema, record by record, never failing on what the bytes say (S5).
 //!
 //! A codec gets a `RawChunk` (records of one partition, in order of position) and gives a `DecodedChunk`: the rows that could be used, and one `Rejected`
-//! with position, reason and original bytes for each record that could not. Rows in = rows used + rows rejected, always. Every record, used or not,
-//! has its xxh3 digest, which does not depend on how the input was cut into chunks, so progress records can prove that a replay read the same bytes.
+//! with position and reason for each record that could not; the original bytes of all of them stay with the chunk. Rows in = rows used + rows rejected,
+//! always. Every record, used or not, has its xxh3 digest, which does not depend on how the input was cut into chunks, so progress records can prove
+//! that a replay read the same bytes.
 //!
 //! Adding a codec is one new file and its row in `REGISTRY`.
 
@@ -10,6 +11,7 @@ mod chunk;
 mod columns;
 mod csv;
 mod json;
+mod row_digest;
 mod rows;
 mod values;
 
@@ -23,11 +25,13 @@ use crate::error::{Error, Result};
 use crate::ids::SourceIndex;
 
 pub use chunk::{CsvHeader, Cut, DecodedChunk, MAX_KEPT, Message, MessageChunk, Payload, RawChunk, RowChunk, Span, TextChunk};
-pub use columns::{check_types, row_as_json};
+pub use columns::check_types;
 pub use values::type_name;
 
 use chunk::{Assembly, Fault, message_digest};
+use columns::row_as_json;
 use json::decode_value;
+use row_digest::{RowDigests, digest_rows};
 use rows::{ColumnBuffer, RowBuffers, Values};
 use values::{
     NumberFault, base64, bounds_in_words, date, decimal, decimal_as_float, float32, float64, in_bounds, integer, is_allowed, timestamp,

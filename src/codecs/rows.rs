@@ -13,7 +13,7 @@ use arrow::error::ArrowError;
 
 use crate::data::{DeclaredColumn, LogicalType};
 
-/// The values of a column, nulls as placeholders. Ends are the offsets after each row, as in Arrow, without the leading 0.
+/// The values of a column, nulls as placeholders. `ends` are Arrow's offsets: 0, then the end of each row.
 #[derive(Debug)]
 pub(super) enum Values {
     Bool(Vec<bool>),
@@ -48,11 +48,11 @@ impl ColumnBuffer {
             LogicalType::Float32 => Values::Float32(Vec::new()),
             LogicalType::Float64 => Values::Float64(Vec::new()),
             LogicalType::Decimal(..) => Values::Decimal(Vec::new()),
-            LogicalType::String => Values::Text { ends: Vec::new(), bytes: Vec::new() },
-            LogicalType::Bytes => Values::Binary { ends: Vec::new(), bytes: Vec::new() },
+            LogicalType::String => Values::Text { ends: vec![0], bytes: Vec::new() },
+            LogicalType::Bytes => Values::Binary { ends: vec![0], bytes: Vec::new() },
             LogicalType::Date => Values::Date(Vec::new()),
             LogicalType::Timestamp(_) => Values::Timestamp(Vec::new()),
-            LogicalType::List(item) => Values::List { ends: Vec::new(), item: Box::new(Self::new(item)) },
+            LogicalType::List(item) => Values::List { ends: vec![0], item: Box::new(Self::new(item)) },
             LogicalType::Struct(columns) => Values::Struct(columns.iter().map(Self::new).collect()),
         };
         Self { values, nulls: NullBufferBuilder::new(0), data_type: column.kind.arrow() }
@@ -100,11 +100,11 @@ impl ColumnBuffer {
             Values::Float64(values) => values.truncate(rows),
             Values::Decimal(values) => values.truncate(rows),
             Values::Text { ends, bytes } | Values::Binary { ends, bytes } => {
-                ends.truncate(rows);
+                ends.truncate(rows + 1);
                 bytes.truncate(ends.last().map_or(0, |end| *end as usize));
             }
             Values::List { ends, item } => {
-                ends.truncate(rows);
+                ends.truncate(rows + 1);
                 item.truncate(ends.last().map_or(0, |end| *end as usize));
             }
             Values::Struct(columns) => columns.iter_mut().for_each(|column| column.truncate(rows)),
@@ -112,9 +112,9 @@ impl ColumnBuffer {
     }
 
     /// The last row as event time in UTC microseconds; `None` if it is null, missing or of another type.
+    #[inline]
     pub fn last_time(&self) -> Option<i64> {
-        let last = self.len().checked_sub(1)?;
-        if !self.nulls.is_valid(last) {
+        if self.nulls.as_slice().is_some() && !self.nulls.is_valid(self.len().checked_sub(1)?) {
             return None;
         }
         match &self.values {
@@ -164,12 +164,11 @@ fn take<T>(values: &mut Vec<T>) -> Vec<T> {
     std::mem::replace(values, next)
 }
 
-/// Arrow offsets from the ends of rows.
+/// Takes the offsets.
 fn offsets(ends: &mut Vec<i32>) -> OffsetBuffer<i32> {
-    let mut all = Vec::with_capacity(ends.len() + 1);
-    all.push(0);
-    all.append(ends);
-    OffsetBuffer::new(ScalarBuffer::from(all))
+    let mut next = Vec::with_capacity(ends.len());
+    next.push(0);
+    OffsetBuffer::new(ScalarBuffer::from(std::mem::replace(ends, next)))
 }
 
 /// The growing columns of a schema.

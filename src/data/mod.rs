@@ -1,5 +1,6 @@
 //! What flows: typed columns, keys, feature rows and the records that cannot be used. What stays: blocks of words that can be frozen.
 
+mod append;
 mod arena;
 mod batch;
 mod exchange;
@@ -8,6 +9,7 @@ mod key;
 mod quarantine;
 mod schema;
 
+pub use append::{append_part, append_short};
 pub use arena::{Address, Arena, BLOCK_WORDS, FrozenArena};
 pub use batch::{EventBatch, OFFSET_COLUMN, PARTITION_COLUMN, TIME_COLUMN};
 pub use exchange::{Addressed, Columns};

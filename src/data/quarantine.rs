@@ -42,7 +42,7 @@ impl Reason {
     }
 }
 
-/// A record that cannot be used, with its position, the reason and its original bytes.
+/// A record that cannot be used: its position and the reason. Its original bytes stay where it was read, and are found there by the position.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rejected {
     /// Where it came from.
@@ -57,13 +57,12 @@ pub struct Rejected {
     pub detail: String,
     /// Its event time in UTC microseconds, where it could be read.
     pub event_time: Option<i64>,
-    /// The original bytes; for columnar sources the row as JSON.
-    pub raw: Vec<u8>,
 }
 
 impl Rejected {
-    /// The canonical order of quarantine records within an epoch: (source, partition, offset, reason).
-    pub fn order(&self) -> (SourceIndex, PartitionIndex, u64, Reason) {
-        (self.source, self.partition, self.offset, self.reason)
+    /// The canonical order of quarantine records within an epoch: (source, partition, offset, reason), and the detail where one record is rejected by
+    /// several models for one reason.
+    pub fn order(&self) -> (SourceIndex, PartitionIndex, u64, Reason, &str) {
+        (self.source, self.partition, self.offset, self.reason, &self.detail)
     }
 }

@@ -21,7 +21,8 @@ pub struct Outbox<P> {
 }
 
 impl<P> Outbox<P> {
-    pub(super) fn new(outputs: usize) -> Self {
+    /// An empty one with `outputs` outputs.
+    pub fn new(outputs: usize) -> Self {
         Self { outputs: (0..outputs).map(|_| Vec::new()).collect() }
     }
 

@@ -29,7 +29,7 @@ pub use psi::Psi;
 pub use rises::{Rise, Rises};
 pub use spec::{Fault, MonitorSpec, Place, Watched};
 pub use statistic::{Direction, Statistic};
-pub use subject::{Row, Subject};
+pub use subject::{Labels, Row, Subject};
 pub use window::Window;
 
 /// A change that a sequential detector found.

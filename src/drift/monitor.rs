@@ -1,7 +1,8 @@
 //! The engine of one `[monitors.N]`: predicted rows, resolved labels and the watermark in, rows of `monitors.N` out (S12, S13.1).
 //!
 //! What it promises:
-//! * Rows and labels come in canonical order within an epoch, epochs in sequence; then [`Monitor::advance`] with the epoch's watermark.
+//! * Rows and labels come in canonical order within an epoch, epochs in sequence; then [`Monitor::advance`] with the epoch's watermark. How many labels
+//!   are handed over at a time changes nothing.
 //! * Per-record detectors speak at the record at which they alarm, at once. Statistics of an interval come when the watermark passes its end,
 //!   interval by interval, then model by model, detector by detector, column by column, metrics last. An interval into which nothing fell says nothing.
 //! * What an interval says depends on rows and labels of its own and earlier intervals only, so not on where epochs are cut (as long as order is).
@@ -13,8 +14,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::subject::{Frame, Resolved, SubjectState};
-use super::{MonitorSpec, Row, Statistic, Subject};
+use super::subject::{Frame, Intervals, SubjectState};
+use super::{Labels, MonitorSpec, Row, Statistic, Subject};
 use crate::metrics;
 
 /// One monitor at work.
@@ -22,8 +23,9 @@ use crate::metrics;
 pub struct Monitor {
     frame: Frame,
     subjects: Vec<Subject>,
-    /// The first interval that is not closed; `i64::MIN` before the first watermark.
+    /// The first interval that is not closed; `i64::MIN` before the first watermark. What is older than it belongs to it.
     open: i64,
+    intervals: Intervals,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -46,29 +48,28 @@ impl Monitor {
             reference_rows: spec.reference_rows,
         };
         let subjects = spec.watched.iter().map(|watched| Subject::new(spec, watched)).collect::<Result<_, _>>()?;
-        Ok(Self { frame, subjects, open: i64::MIN })
+        let intervals = Intervals::new(spec.every);
+        Ok(Self { frame, subjects, open: i64::MIN, intervals })
+    }
+
+    /// Whether rows of the watched model `model` change anything: without comparisons, [`row`](Self::row) need not be called.
+    pub fn reads_rows(&self, model: usize) -> bool {
+        self.subjects.get(model).is_some_and(Subject::reads_rows)
     }
 
     /// A row of the watched model `model` (position in [`MonitorSpec::watched`]) was predicted.
     pub fn row(&mut self, model: usize, row: &Row<'_>) {
-        let interval = self.interval(row.time);
+        let interval = self.intervals.of(row.time).max(self.open);
         if let Some(subject) = self.subjects.get_mut(model) {
             subject.row(&self.frame, interval, row);
         }
     }
 
-    /// The label `y` of a row with identity `key` is known, for which `p` had been emitted (`None`: nothing, so there is no error). `time` is the
-    /// event time of the later of row and label, where the pair stands in canonical order (S10.5). Alarms are appended to `out`.
-    pub fn label(&mut self, model: usize, time: i64, key: &str, y: f64, p: Option<f64>, out: &mut Vec<Statistic>) {
-        let interval = self.interval(time);
-        if let (Some(subject), Some(p)) = (self.subjects.get_mut(model), p) {
-            subject.label(&self.frame, self.open, &Resolved { interval, time, key, y, p }, out);
+    /// Labels of the watched model `model` are known. Alarms are appended to `out`.
+    pub fn labels(&mut self, model: usize, labels: &Labels<'_>, out: &mut Vec<Statistic>) {
+        if let Some(subject) = self.subjects.get_mut(model) {
+            subject.labels(&self.frame, self.open, &mut self.intervals, labels, out);
         }
-    }
-
-    /// The interval of a time; what is older than the first open one belongs to that.
-    fn interval(&self, time: i64) -> i64 {
-        time.div_euclid(self.frame.every).max(self.open)
     }
 
     /// The epoch ends with watermark `w` (`i64::MIN` and `i64::MAX` are the infinities): appends the statistics of every interval that ends at or

@@ -2,7 +2,7 @@
 #![cfg(test)]
 
 use super::laws::uniform;
-use super::{Direction, Monitor, MonitorSpec, Rises, Row, Statistic, Watched};
+use super::{Direction, Labels, Monitor, MonitorSpec, Rises, Row, Statistic, Watched};
 use crate::config::declaration::{Detector, MonitorWindow};
 use crate::metrics::SNAPSHOT_VERSION;
 
@@ -39,6 +39,11 @@ fn rows() -> Vec<(i64, f64, [f64; 2], u64, f64)> {
     (0..6_000).map(row).collect()
 }
 
+/// One label, of the record named after its time.
+fn label(monitor: &mut Monitor, model: usize, time: i64, y: f64, p: f64, out: &mut Vec<Statistic>) {
+    monitor.labels(model, &Labels { times: &[time], labels: &[y], predictions: &[p], key: &|_| format!("k{time}") }, out);
+}
+
 /// Runs the rows in epochs of `epoch` rows with this lateness, snapshotting and restoring after every `restart`-th epoch.
 fn run(spec: &MonitorSpec, epoch: usize, lateness: i64, restart: usize) -> (Vec<Statistic>, Monitor) {
     let mut monitor = Monitor::new(spec).unwrap();
@@ -46,7 +51,7 @@ fn run(spec: &MonitorSpec, epoch: usize, lateness: i64, restart: usize) -> (Vec<
     for (e, rows) in rows().chunks(epoch).enumerate() {
         for (time, p, inputs, valid, y) in rows {
             monitor.row(0, &Row { time: *time, prediction: Some(*p), inputs, valid: &[*valid] });
-            monitor.label(0, *time, &format!("k{time}"), *y, Some(*p), &mut out);
+            label(&mut monitor, 0, *time, *y, *p, &mut out);
         }
         monitor.advance(rows.last().unwrap().0 - lateness, &mut out);
         if restart > 0 && e % restart == 0 {
@@ -67,7 +72,7 @@ fn sorted_run(spec: &MonitorSpec, epoch: usize) -> Vec<Statistic> {
         let mut out = Vec::new();
         for (time, p, inputs, valid, y) in chunk {
             monitor.row(0, &Row { time: *time, prediction: Some(*p), inputs, valid: &[*valid] });
-            monitor.label(0, *time, "k", *y, Some(*p), &mut out);
+            label(&mut monitor, 0, *time, *y, *p, &mut out);
         }
         monitor.advance(chunk.last().unwrap().0, &mut out);
         if (e + 1) * epoch >= rows.len() {
@@ -159,7 +164,7 @@ fn nothing_is_said_about_intervals_without_rows_and_several_models_are_told_apar
     for hour in [0, 0, 0, 5_000_000] {
         for model in 0..2 {
             monitor.row(model, &Row { time: hour * HOUR, prediction: None, inputs: &[1.0, f64::INFINITY], valid: &[3] });
-            monitor.label(model, hour * HOUR, "k", 1.0, None, &mut out);
+            label(&mut monitor, model, hour * HOUR, 1.0, f64::NAN, &mut out);
         }
     }
     monitor.advance(i64::MIN, &mut out);

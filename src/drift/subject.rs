@@ -1,6 +1,7 @@
 //! One watched model inside a monitor: its reference, windows, detectors and metrics.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -8,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::window::Reach;
 use super::{Bins, Built, Comparison, MonitorSpec, Sample, Sequential, Statistic, Watched, Window};
 use crate::config::declaration::MonitorWindow;
-use crate::metrics::{self, Metric};
+use crate::metrics::{self, Metric, Scored};
 use crate::time::Micros;
 
 /// A predicted row as a monitor sees it.
@@ -24,14 +25,41 @@ pub struct Row<'a> {
     pub valid: &'a [u64],
 }
 
-/// A resolved label: the interval it belongs to, time and key of the record, the label and the prediction.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Resolved<'a> {
-    pub interval: i64,
-    pub time: i64,
-    pub key: &'a str,
-    pub y: f64,
-    pub p: f64,
+/// Labels that met their predictions, column by column, in canonical order (S10.5).
+#[derive(Clone, Copy)]
+pub struct Labels<'a> {
+    /// Event time of the later of row and label, where the pair stands.
+    pub times: &'a [i64],
+    /// The truth.
+    pub labels: &'a [f64],
+    /// The prediction as emitted; NaN = there was none, so there is no error.
+    pub predictions: &'a [f64],
+    /// The identity of the record at a position; asked for where an alarm names it.
+    pub key: &'a dyn Fn(usize) -> String,
+}
+
+/// Which interval a time falls into. Most fall into that of the time before.
+#[derive(Clone, Debug)]
+pub(super) struct Intervals {
+    every: Micros,
+    newest: i64,
+    span: Range<i64>,
+}
+
+impl Intervals {
+    pub(super) fn new(every: Micros) -> Self {
+        Self { every: every.max(1), newest: 0, span: 0..0 }
+    }
+
+    /// The number of the interval of `time`.
+    #[inline]
+    pub(super) fn of(&mut self, time: i64) -> i64 {
+        if !self.span.contains(&time) {
+            self.newest = time.div_euclid(self.every);
+            self.span = self.newest.saturating_mul(self.every)..self.newest.saturating_add(1).saturating_mul(self.every);
+        }
+        self.newest
+    }
 }
 
 /// What all subjects of a monitor share.
@@ -80,6 +108,8 @@ pub struct Subject {
     /// Whether metrics changed in the open interval.
     fresh: bool,
     cells: Vec<u16>,
+    /// Labels on their way to the metrics.
+    scored: Scored,
 }
 
 /// The state of a subject, without its configuration.
@@ -124,6 +154,7 @@ impl Subject {
             pending: BTreeMap::new(),
             fresh: false,
             cells: Vec::new(),
+            scored: Scored::default(),
         })
     }
 
@@ -140,7 +171,7 @@ impl Subject {
 
     /// A row of `interval`: part of the reference until that is complete, then of the window.
     pub(super) fn row(&mut self, frame: &Frame, interval: i64, row: &Row<'_>) {
-        if self.compared.is_empty() || self.columns.is_empty() {
+        if !self.reads_rows() {
             return;
         }
         if self.reference_seen < frame.reference_rows {
@@ -172,46 +203,73 @@ impl Subject {
         self.cells = cells;
     }
 
-    /// A label is resolved; `open` is the first interval that is not closed.
-    pub(super) fn label(&mut self, frame: &Frame, open: i64, label: &Resolved<'_>, out: &mut Vec<Statistic>) {
-        let Resolved { interval, time, key, y, p } = *label;
-        if !self.watched.outcome || !y.is_finite() || !p.is_finite() {
+    /// Whether rows are compared.
+    pub(super) fn reads_rows(&self) -> bool {
+        !self.compared.is_empty() && !self.columns.is_empty()
+    }
+
+    /// Labels are resolved; `open` is the first interval that is not closed.
+    pub(super) fn labels(&mut self, frame: &Frame, open: i64, intervals: &mut Intervals, labels: &Labels<'_>, out: &mut Vec<Statistic>) {
+        if !self.watched.outcome {
             return;
         }
-        let error =
-            if self.watched.classification { f64::from(u8::from((p >= self.watched.threshold) != (y >= 0.5))) } else { (y - p).abs() };
-        for (name, detector) in &mut self.sequential {
-            if let Some(change) = detector.update(error) {
-                out.push(Statistic {
-                    monitor: Arc::clone(&frame.monitor),
-                    event_time: time,
-                    key: Some(key.to_string()),
-                    column: Arc::clone(&self.error),
-                    statistic: Arc::clone(name),
-                    value: Some(change.value).filter(|value| value.is_finite()),
-                    threshold: Some(change.threshold).filter(|value| value.is_finite()),
-                    alarm: true,
-                    direction: Some(change.direction),
-                    rows: change.rows,
-                    reference_rows: Some(change.reference_rows),
-                    window_start: None,
-                    window_end: None,
-                });
+        let (classification, threshold, measures) = (self.watched.classification, self.watched.threshold, !self.metrics.is_empty());
+        let mut interval = open;
+        for (at, ((time, y), p)) in labels.times.iter().zip(labels.labels).zip(labels.predictions).enumerate() {
+            let (y, p) = (*y, *p);
+            if !y.is_finite() || !p.is_finite() {
+                continue;
+            }
+            let error = if classification { f64::from(u8::from((p >= threshold) != (y >= 0.5))) } else { (y - p).abs() };
+            for (name, detector) in &mut self.sequential {
+                if let Some(change) = detector.update(error) {
+                    out.push(Statistic {
+                        monitor: Arc::clone(&frame.monitor),
+                        event_time: *time,
+                        key: Some((labels.key)(at)),
+                        column: Arc::clone(&self.error),
+                        statistic: Arc::clone(name),
+                        value: Some(change.value).filter(|value| value.is_finite()),
+                        threshold: Some(change.threshold).filter(|value| value.is_finite()),
+                        alarm: true,
+                        direction: Some(change.direction),
+                        rows: change.rows,
+                        reference_rows: Some(change.reference_rows),
+                        window_start: None,
+                        window_end: None,
+                    });
+                }
+            }
+            if measures {
+                let of = intervals.of(*time).max(open);
+                if of != interval || self.scored.len() >= Scored::ROUND {
+                    self.keep(open, interval);
+                    interval = of;
+                }
+                self.scored.push(y, p);
             }
         }
-        if self.metrics.is_empty() {
+        self.keep(open, interval);
+    }
+
+    /// What was collected in `scored` for `interval` goes to the metrics, or waits until that interval is the open one.
+    fn keep(&mut self, open: i64, interval: i64) {
+        if self.scored.is_empty() {
             return;
         }
         if interval == open {
-            self.measure(y, p);
+            self.measure();
         } else {
-            self.pending.entry(interval).or_default().push((y, p));
+            self.pending.entry(interval).or_default().extend(self.scored.rows(0..self.scored.len()));
         }
+        self.scored.clear();
     }
 
-    fn measure(&mut self, y: f64, p: f64) {
+    /// The metrics see what was collected in `scored`.
+    fn measure(&mut self) {
         self.fresh = true;
-        self.metrics.iter_mut().for_each(|(_, metric)| metric.observe(y, p));
+        let all = 0..self.scored.len();
+        self.metrics.iter_mut().for_each(|(_, metric)| metric.add_all(&mut self.scored, all.clone()));
     }
 
     /// Adds the intervals below `before` that have something to close; `open` is the first that is not closed.
@@ -225,9 +283,11 @@ impl Subject {
 
     /// Lets metrics see the labels that were waiting for `interval` to be the open one.
     pub(super) fn open(&mut self, interval: i64) {
-        for (y, p) in self.pending.remove(&interval).unwrap_or_default() {
-            self.measure(y, p);
+        for rows in self.pending.remove(&interval).unwrap_or_default().chunks(Scored::ROUND) {
+            self.scored.replace(rows.iter().copied());
+            self.measure();
         }
+        self.scored.clear();
     }
 
     /// Closes `interval`: its statistics, if anything fell into it.
@@ -318,5 +378,21 @@ impl Subject {
             + self.metrics.iter().map(|(_, metric)| metric.bytes()).sum::<usize>()
             + self.reference.iter().map(Sample::bytes).sum::<usize>()
             + self.pending.values().map(|labels| labels.capacity() * size_of::<(f64, f64)>()).sum::<usize>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn intervals_are_those_of_division() {
+        for every in [1, 7, 3_600_000_000] {
+            let mut intervals = Intervals::new(every);
+            let near = |at: i64| (-20..20).map(move |step| at.saturating_add(step));
+            for time in [0, i64::MIN, every, i64::MAX, i64::MIN, -every, i64::MAX / 2, i64::MIN + every].into_iter().flat_map(near) {
+                assert_eq!(intervals.of(time), time.div_euclid(every), "{time} by {every}");
+            }
+        }
     }
 }

@@ -1,8 +1,10 @@
 //! Accuracy: the share of rows whose class, true at p ≥ threshold, is the label (S12.4).
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
-use super::{Entry, FadingMean, Metric, Task};
+use super::{Entry, FadingMean, Metric, Scored, Task};
 
 pub(super) const ENTRY: Entry = Entry {
     name: "accuracy",
@@ -31,6 +33,11 @@ impl Metric for Accuracy {
     fn add(&mut self, y: f64, p: f64) {
         let right = (p >= self.threshold) == (y >= 0.5);
         self.mean.add(f64::from(u8::from(right)));
+    }
+
+    fn add_all(&mut self, rows: &mut Scored, range: Range<usize>) {
+        let threshold = self.threshold;
+        self.mean.add_truths(rows.rows(range).map(|(y, p)| (p >= threshold) == (y >= 0.5)));
     }
 
     fn value(&self) -> Option<f64> {

@@ -26,6 +26,7 @@ pub struct Baselines {
     classification: bool,
     labels: u64,
     positives: u64,
+    /// Of values; for classes it is the share of positives.
     #[serde(with = "super::bits")]
     mean: f64,
     #[serde(with = "super::bits")]
@@ -39,6 +40,7 @@ impl Baselines {
     }
 
     /// The guesses for a row that is predicted now.
+    #[inline]
     pub fn guess(&self, model_cold: bool) -> BaselineGuess {
         let cold = self.labels == 0;
         let mean = match (self.classification, cold) {
@@ -50,13 +52,16 @@ impl Baselines {
     }
 
     /// A label becomes known. Labels that are not finite are ignored.
+    #[inline]
     pub fn learn(&mut self, y: f64) {
         if !y.is_finite() {
             return;
         }
         self.labels += 1;
         self.positives += u64::from(y >= 0.5);
-        self.mean += (y - self.mean) / self.labels as f64;
+        if !self.classification {
+            self.mean += (y - self.mean) / self.labels as f64;
+        }
         self.last = y;
     }
 

@@ -1,8 +1,10 @@
 //! The score card of one predictor: every number that the closing summary has about it, in bounded memory.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
-use super::{Accuracy, LogLoss, Mae, Metric, R2, Rmse, ScoreHistogram};
+use super::{Accuracy, LogLoss, Mae, Metric, R2, Rmse, ScoreHistogram, Scored};
 
 /// The share of rows that "precision in the top 10 %" looks at.
 const TOP: f64 = 0.1;
@@ -81,22 +83,22 @@ impl Card {
         Self { cold_rows: 0, scores }
     }
 
-    /// Scores one row; both numbers finite.
-    pub fn add(&mut self, y: f64, p: f64, cold: bool) {
-        self.cold_rows += u64::from(cold);
+    /// Scores the rows of `range`; `cold` of them were predicted before anything had been learned.
+    pub fn add_all(&mut self, rows: &mut Scored, range: Range<usize>, cold: u64) {
+        self.cold_rows += cold;
         match &mut self.scores {
             Scores::Class { accuracy, log_loss, positives, ranking } => {
-                accuracy.add(y, p);
-                log_loss.add(y, p);
-                *positives += u64::from(y >= 0.5);
+                accuracy.add_all(rows, range.clone());
+                log_loss.add_all(rows, range.clone());
+                *positives += rows.rows(range.clone()).map(|(y, _)| u64::from(y >= 0.5)).sum::<u64>();
                 if let Ranking::Live(histogram) = ranking {
-                    histogram.add(p, y >= 0.5);
+                    histogram.add_all(rows, range);
                 }
             }
             Scores::Value { mae, rmse, r2 } => {
-                mae.add(y, p);
-                rmse.add(y, p);
-                r2.add(y, p);
+                mae.add_all(rows, range.clone());
+                rmse.add_all(rows, range.clone());
+                r2.add_all(rows, range);
             }
         }
     }

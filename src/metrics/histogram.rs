@@ -8,7 +8,11 @@
 //! [`ScoreHistogram::auc_error`] is that number for the counts at hand. Precision at the top is exact but for the bin that holds the border,
 //! whose rows count pro rata: so do true ties.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
+
+use super::Scored;
 
 const STEPS: u64 = 1 << 16;
 /// Octaves below 1 that are told apart; probabilities under 2⁻⁶⁴ share a bin.
@@ -54,15 +58,25 @@ fn bin(p: f64) -> usize {
     ((p * STEPS as f64) as u64 + tail(p) + (TAIL - tail(1.0 - p))) as usize
 }
 
+/// The bin of a probability and the class that came, in one number.
+#[inline]
+pub(super) fn place(p: f64, class: bool) -> u32 {
+    (bin(p) << 1 | usize::from(class)) as u32
+}
+
 impl ScoreHistogram {
-    /// Counts one row.
-    pub fn add(&mut self, p: f64, class: bool) {
-        self.graded |= p != 0.0 && p != 1.0;
-        let bin = bin(p);
-        self.put(bin, usize::from(class), 1);
+    /// Counts the rows of `range`.
+    pub fn add_all(&mut self, rows: &mut Scored, range: Range<usize>) {
+        self.graded = self.graded || rows.rows(range.clone()).any(|(_, p)| p != 0.0 && p != 1.0);
+        // Nothing but counting: the memory of many bins, which are far apart, is asked for at the same time.
+        for place in rows.places(range) {
+            self.put(*place as usize, 1);
+        }
     }
 
-    fn put(&mut self, bin: usize, class: usize, rows: u64) {
+    #[inline]
+    fn put(&mut self, place: usize, rows: u64) {
+        let (bin, class) = (place >> 1, place & 1);
         if let Some(page) = self.pages.get_mut(bin / PAGE) {
             page.get_or_insert_with(|| Box::new([[0; 2]; PAGE]))[bin % PAGE][class] += rows;
         }
@@ -130,8 +144,8 @@ impl From<Filled> for ScoreHistogram {
     fn from(stored: Filled) -> Self {
         let mut histogram = Self { graded: stored.graded, ..Self::default() };
         for (bin, negative, positive) in stored.bins {
-            histogram.put(bin as usize, 0, negative);
-            histogram.put(bin as usize, 1, positive);
+            histogram.put((bin as usize) << 1, negative);
+            histogram.put((bin as usize) << 1 | 1, positive);
         }
         histogram
     }
@@ -148,6 +162,12 @@ impl From<ScoreHistogram> for Filled {
 mod tests {
     use super::*;
     use crate::metrics::{Metric, RocAuc};
+
+    fn add(histogram: &mut ScoreHistogram, p: f64, class: bool) {
+        let mut rows = Scored::default();
+        rows.push(f64::from(u8::from(class)), p);
+        histogram.add_all(&mut rows, 0..1);
+    }
 
     #[test]
     fn bins_never_decrease_and_tell_rare_probabilities_apart() {
@@ -170,12 +190,12 @@ mod tests {
                 seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
                 let p = (seed >> 11) as f64 / (1u64 << 53) as f64;
                 let class = (seed >> 3) % 1000 < (p * 700.0) as u64;
-                histogram.add(p * scale, class);
+                add(&mut histogram, p * scale, class);
                 exact.observe(f64::from(u8::from(class)), p * scale);
             }
             let (auc, exact, bound) = (histogram.auc().unwrap(), exact.value().unwrap(), histogram.auc_error().unwrap());
             let mut classes = ScoreHistogram::default();
-            [(0.0, false), (0.0, true), (1.0, true)].iter().for_each(|(p, class)| classes.add(*p, *class));
+            [(0.0, false), (0.0, true), (1.0, true)].iter().for_each(|(p, class)| add(&mut classes, *p, *class));
             assert_eq!((classes.auc(), classes.auc_error()), (Some(0.75), Some(0.0)));
             assert!((auc - exact).abs() <= bound + 1e-15 && bound < 1e-3, "{auc} {exact} {bound}");
         }
@@ -186,10 +206,10 @@ mod tests {
         let mut histogram = ScoreHistogram::default();
         assert_eq!(histogram.precision_top(0.1), None);
         for i in 0..20 {
-            histogram.add(0.5, i % 4 == 0);
+            add(&mut histogram, 0.5, i % 4 == 0);
         }
         assert_eq!(histogram.precision_top(0.1), Some(0.25));
-        histogram.add(0.9, true);
+        add(&mut histogram, 0.9, true);
         assert!((histogram.precision_top(0.1).unwrap() - (1.0 + 1.1 * 0.25) / 2.1).abs() < 1e-12);
         assert_eq!(ScoreHistogram::from(Filled::from(histogram.clone())), histogram);
     }

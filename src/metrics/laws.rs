@@ -1,7 +1,8 @@
-//! Laws that every row of the registry keeps: restoring continues bit for bit, numbers that are not finite change nothing, memory is bounded.
+//! Laws that every row of the registry keeps: restoring continues bit for bit, rows in rounds are as good as one by one, numbers that are not finite
+//! change nothing, memory is bounded.
 #![cfg(test)]
 
-use super::{SNAPSHOT_VERSION, Task, build, names, task};
+use super::{SNAPSHOT_VERSION, Scored, Task, build, names, task};
 
 fn rows(task: Task, count: u32) -> Vec<(f64, f64)> {
     let mut seed = 42u64;
@@ -39,6 +40,27 @@ fn restore_continues_bit_for_bit() {
         assert_eq!(whole.snapshot(), cut.snapshot(), "{name}");
         assert!(whole.restore(SNAPSHOT_VERSION + 1, &cut.snapshot()).is_err() && whole.restore(SNAPSHOT_VERSION, b"{").is_err());
         assert!(whole.bytes() < 1 << 20, "{name} is bounded");
+    }
+}
+
+#[test]
+fn rounds_of_any_length_are_as_one_row_after_another() {
+    for name in names() {
+        let mut rows = rows(task(&name).unwrap(), 12_000);
+        // Bare classes, as the baselines give them.
+        rows.iter_mut().step_by(7).for_each(|(_, p)| *p = f64::from(u8::from(*p > 0.3)));
+        let (mut single, mut rounds, mut scored) = (build(&name, 0.5).unwrap(), build(&name, 0.5).unwrap(), Scored::default());
+        rows.iter().for_each(|(y, p)| single.observe(*y, *p));
+        let (mut rest, mut length) = (&rows[..], 0);
+        while !rest.is_empty() {
+            length = (length * 5 + 3) % 301;
+            let (some, after) = rest.split_at(length.min(rest.len()));
+            rest = after;
+            scored.replace(some.iter().copied());
+            rounds.add_all(&mut scored, 0..some.len() / 3);
+            rounds.add_all(&mut scored, some.len() / 3..some.len());
+        }
+        assert_eq!(single.snapshot(), rounds.snapshot(), "{name}");
     }
 }
 

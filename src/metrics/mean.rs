@@ -31,6 +31,34 @@ impl FadingMean {
         self.rows += 1;
     }
 
+    /// Adds values one after another.
+    pub fn add_all(&mut self, values: &[f64]) {
+        if self.factor == 1.0 {
+            // A factor of 1 multiplies nothing, and counting in steps of 1 is exact: only the sum has to go row by row.
+            self.sum = values.iter().fold(self.sum, |sum, value| sum + value);
+            self.weigh(values.len());
+        } else {
+            values.iter().for_each(|value| self.add(*value));
+        }
+    }
+
+    /// Adds 1 for what is true, 0 for what is not.
+    pub fn add_truths(&mut self, truths: impl ExactSizeIterator<Item = bool>) {
+        if self.factor == 1.0 {
+            let rows = truths.len();
+            // Whole numbers: their sum does not depend on its order.
+            self.sum += truths.fold(0u64, |count, is_true| count + u64::from(is_true)) as f64;
+            self.weigh(rows);
+        } else {
+            truths.for_each(|is_true| self.add(f64::from(u8::from(is_true))));
+        }
+    }
+
+    fn weigh(&mut self, rows: usize) {
+        self.weight += rows as f64;
+        self.rows += rows as u64;
+    }
+
     /// The mean; `None` before any value, or when the sum has overflowed.
     pub fn value(&self) -> Option<f64> {
         let mean = self.sum / self.weight;

@@ -16,8 +16,10 @@ mod r2;
 mod report;
 mod rmse;
 mod roc_auc;
+mod scored;
 
 use std::fmt::Debug;
+use std::ops::Range;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -35,6 +37,7 @@ pub use r2::R2;
 pub use report::{ModelReport, MonthRow, PredictorRow, Summary};
 pub use rmse::Rmse;
 pub use roc_auc::{AUC_ROWS, RocAuc};
+pub use scored::Scored;
 
 /// What a row's weight in a fading metric is multiplied by with each later labelled row (S12.4).
 pub const FADING: f64 = 0.999;
@@ -54,6 +57,11 @@ pub trait Metric: Debug + Send {
 
     /// As [`observe`](Self::observe), for numbers known to be finite.
     fn add(&mut self, y: f64, p: f64);
+
+    /// The rows of `range` one after another: equal bit for bit to as many [`add`](Self::add).
+    fn add_all(&mut self, rows: &mut Scored, range: Range<usize>) {
+        rows.rows(range).for_each(|(y, p)| self.add(y, p));
+    }
 
     /// The metric so far; `None` while it is undefined (no rows, one class only, constant labels) or not finite.
     fn value(&self) -> Option<f64>;

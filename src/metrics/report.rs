@@ -6,19 +6,22 @@
 //!
 //! Rows without a prediction are scored for nobody, so that all predictors are compared on the same rows. Memory is bounded: sums, and
 //! histograms of p (see [`ScoreHistogram`](super::ScoreHistogram) for the error bound of the AUC).
+//!
+//! Rows are scored in rounds, predictor by predictor: in which round a row falls changes no bit, since each predictor sees the rows in their order.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
-use chrono::{DateTime, Datelike};
+use chrono::{DateTime, Datelike, NaiveDate};
 use serde::{Deserialize, Serialize};
 
-use super::{BaselineGuess, Baselines, Card, Numbers};
+use super::{BaselineGuess, Baselines, Card, Numbers, Scored};
 
 /// Months whose ranking is kept exact; of older ones AUC and precision are as they were when a newer month took their place.
 const LIVE_MONTHS: usize = 12;
 
 /// The whole run of one model, row by row.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ModelReport {
     classification: bool,
     threshold: f64,
@@ -32,6 +35,26 @@ pub struct ModelReport {
     last: Card,
     /// By months since year 0, of the row's event time in UTC.
     months: BTreeMap<i32, Card>,
+    #[serde(skip)]
+    waiting: Waiting,
+}
+
+/// Rows that are resolved and not scored yet: at most one round of them.
+#[derive(Clone, Debug, Default)]
+struct Waiting {
+    rows: Vec<Resolution>,
+    scored: Scored,
+    /// The newest month, from its first to before the microsecond after it: most rows fall into it.
+    newest: (i32, Range<i64>),
+}
+
+/// A label that met its prediction.
+#[derive(Clone, Copy, Debug)]
+struct Resolution {
+    month: i32,
+    y: f64,
+    p: f64,
+    guess: BaselineGuess,
 }
 
 /// One line of the comparison.
@@ -85,10 +108,12 @@ impl ModelReport {
             frequent: card.clone(),
             last: card,
             months: BTreeMap::new(),
+            waiting: Waiting::default(),
         }
     }
 
     /// A row is predicted now; `cold`: the model has learned nothing yet. Keep the guess with the row until [`resolved`](Self::resolved).
+    #[inline]
     pub fn predicted(&mut self, cold: bool) -> BaselineGuess {
         self.predicted += 1;
         self.cold_rows += u64::from(cold);
@@ -97,6 +122,7 @@ impl ModelReport {
 
     /// The label `y` of a row is known now: `row_time` is the row's event time, `p` the prediction as emitted (`None`: there was none), `guess`
     /// what [`predicted`](Self::predicted) returned for it. Labels that are not finite are ignored.
+    #[inline]
     pub fn resolved(&mut self, row_time: i64, y: f64, p: Option<f64>, guess: &BaselineGuess) {
         if !y.is_finite() {
             return;
@@ -104,20 +130,45 @@ impl ModelReport {
         match p.filter(|p| p.is_finite()) {
             None => self.unpredicted += 1,
             Some(p) => {
-                self.model.add(y, p, guess.model_cold);
-                self.month(row_time).add(y, p, guess.model_cold);
-                self.mean.add(y, guess.mean, guess.cold);
-                self.last.add(y, guess.last, guess.cold);
-                if self.classification {
-                    self.frequent.add(y, f64::from(u8::from(guess.frequent)), guess.cold);
+                let month = self.waiting.month(row_time);
+                self.waiting.rows.push(Resolution { month, y, p, guess: *guess });
+                if self.waiting.rows.len() >= Scored::ROUND {
+                    self.score();
                 }
             }
         }
         self.baselines.learn(y);
     }
 
-    fn month(&mut self, time: i64) -> &mut Card {
-        let month = DateTime::from_timestamp_micros(time).map_or(0, |at| at.year() * 12 + at.month0() as i32);
+    /// Scores the rows that wait for it.
+    fn score(&mut self) {
+        let Waiting { mut rows, mut scored, newest } = std::mem::take(&mut self.waiting);
+        let all = 0..rows.len();
+        let cold = |rows: &[Resolution], flag: fn(&BaselineGuess) -> bool| rows.iter().filter(|row| flag(&row.guess)).count() as u64;
+        scored.replace(rows.iter().map(|row| (row.y, row.p)));
+        self.model.add_all(&mut scored, all.clone(), cold(&rows, |guess| guess.model_cold));
+        let mut start = 0;
+        for same in rows.chunk_by(|a, b| a.month == b.month) {
+            let range = start..start + same.len();
+            start = range.end;
+            self.month(same[0].month).add_all(&mut scored, range, cold(same, |guess| guess.model_cold));
+        }
+        let without_labels = cold(&rows, |guess| guess.cold);
+        let mut compare = |card: &mut Card, guess: fn(&BaselineGuess) -> f64| {
+            scored.replace(rows.iter().map(|row| (row.y, guess(&row.guess))));
+            card.add_all(&mut scored, all.clone(), without_labels);
+        };
+        compare(&mut self.mean, |guess| guess.mean);
+        compare(&mut self.last, |guess| guess.last);
+        if self.classification {
+            compare(&mut self.frequent, |guess| f64::from(u8::from(guess.frequent)));
+        }
+        rows.clear();
+        self.waiting = Waiting { rows, scored, newest };
+    }
+
+    /// The card of a month; the first row of a new one may close the ranking of an old one.
+    fn month(&mut self, month: i32) -> &mut Card {
         if !self.months.contains_key(&month)
             && self.months.len() >= LIVE_MONTHS
             && let Some((_, card)) = self.months.iter_mut().rev().nth(LIVE_MONTHS - 1)
@@ -129,12 +180,14 @@ impl ModelReport {
     }
 
     /// The model's log loss so far (mean absolute error for regression), for a progress line.
-    pub fn running_loss(&self) -> Option<f64> {
+    pub fn running_loss(&mut self) -> Option<f64> {
+        self.score();
         self.model.loss()
     }
 
     /// Everything the summary prints.
-    pub fn summary(&self) -> Summary {
+    pub fn summary(&mut self) -> Summary {
+        self.score();
         let row = |name: &str, card: &Card| PredictorRow { name: name.to_string(), numbers: card.numbers() };
         let predictors = if self.classification {
             vec![
@@ -161,7 +214,8 @@ impl ModelReport {
     }
 
     /// State as JSON bytes (S15.2).
-    pub fn snapshot(&self) -> Vec<u8> {
+    pub fn snapshot(&mut self) -> Vec<u8> {
+        self.score();
         super::encode(self)
     }
 
@@ -175,6 +229,29 @@ impl ModelReport {
         let cards = [&self.model, &self.mean, &self.frequent, &self.last];
         size_of::<Self>() + cards.into_iter().chain(self.months.values()).map(Card::bytes).sum::<usize>()
     }
+}
+
+impl Waiting {
+    /// Months since year 0 of a time, UTC.
+    #[inline]
+    fn month(&mut self, time: i64) -> i32 {
+        if !self.newest.1.contains(&time) {
+            self.newest = month_of(time);
+        }
+        self.newest.0
+    }
+}
+
+/// Months since year 0 of a time, UTC, and the times of that month; 0 and that time alone where there is no calendar.
+#[cold]
+fn month_of(time: i64) -> (i32, Range<i64>) {
+    let first = |month: i32| {
+        let day = NaiveDate::from_ymd_opt(month.div_euclid(12), month.rem_euclid(12) as u32 + 1, 1);
+        day.map(|day| day.and_time(chrono::NaiveTime::MIN).and_utc().timestamp_micros())
+    };
+    let Some(at) = DateTime::from_timestamp_micros(time) else { return (0, time..time.saturating_add(1)) };
+    let month = at.year() * 12 + at.month0() as i32;
+    (month, first(month).unwrap_or(time)..first(month + 1).unwrap_or(time))
 }
 
 #[cfg(test)]
@@ -208,6 +285,18 @@ mod tests {
     }
 
     #[test]
+    fn months_are_those_of_the_calendar() {
+        let mut waiting = Waiting::default();
+        for day in -40_000..40_000i64 {
+            for time in [day * DAY, (day + 1) * DAY - 1] {
+                let at = DateTime::from_timestamp_micros(time).unwrap();
+                assert_eq!(waiting.month(time), at.year() * 12 + at.month0() as i32, "{at}");
+            }
+        }
+        assert_eq!((waiting.month(i64::MAX), waiting.month(i64::MIN)), (0, 0));
+    }
+
+    #[test]
     fn regression_has_errors_and_no_classes() {
         let mut report = ModelReport::new(false, 0.5);
         for (y, p) in [(1.0, 2.0), (3.0, 3.0), (5.0, 4.0)] {
@@ -236,8 +325,8 @@ mod tests {
                 report.resolved(i64::from(i) * DAY / 10, y, Some(p), &guess);
             }
         }
-        assert_eq!(whole, cut);
         assert_eq!(whole.snapshot(), cut.snapshot());
+        assert_eq!(whole.summary(), cut.summary());
         assert!(whole.summary().months.len() > 120 && whole.bytes() < 30_000_000);
         assert!(whole.summary().months[0].numbers.auc.is_some());
     }

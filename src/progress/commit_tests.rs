@@ -52,6 +52,8 @@ fn settings(root: &Path) -> CommitSettings {
         kafka: None,
         fresh: false,
         fingerprint: "f".into(),
+        components: BTreeMap::new(),
+        inputs: Inputs::default(),
         device: None,
     }
 }

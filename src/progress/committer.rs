@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::{
-    Expected, FileLog, KafkaLog, KafkaSettings, LogEntry, ProgressRecord, SEMANTICS_VERSION, StartRecord, StateLock, check_chain,
+    Expected, FileLog, Inputs, KafkaLog, KafkaSettings, LogEntry, ProgressRecord, SEMANTICS_VERSION, StartRecord, StateLock, check_chain,
     check_start, expectations, load_cluster, remove_summary, store_cluster,
 };
 use crate::error::{Error, Exit, Result};
@@ -31,6 +31,10 @@ pub struct CommitSettings {
     pub fresh: bool,
     /// Of the whole plan (S1.3).
     pub fingerprint: String,
+    /// Of its components.
+    pub components: BTreeMap<String, String>,
+    /// The files of file sources, looked at before any of them is read.
+    pub inputs: Inputs,
     /// Device kind and instruction set of this process, where the plan has networks (S11.3).
     pub device: Option<String>,
 }
@@ -44,6 +48,8 @@ pub struct Recovered {
     pub finished: bool,
     /// This process's generation; of a finished run the one that finished it.
     pub generation: u64,
+    /// Source and path of each input file that does not look as it did when the run began.
+    pub touched: Vec<(String, String)>,
     /// What the user should know, one line each.
     pub warnings: Vec<String>,
 }
@@ -141,6 +147,7 @@ impl Committer {
             semantics: SEMANTICS_VERSION,
             generation: 1,
             sinks,
+            components: settings.components.clone(),
         };
         let Found { log, start: before, mut records, mut warnings } = match &settings.kafka {
             None => read_file_log(&settings, &start)?,
@@ -151,6 +158,10 @@ impl Committer {
             Log::File(_) => shown(folder),
             Log::Kafka(_) => super::progress_topic(&settings.pipeline),
         };
+        let looked = if settings.fresh || records.is_empty() { None } else { Inputs::load(folder) };
+        if let Some(looked) = &looked {
+            settings.inputs.check_listed(looked, &place)?;
+        }
         if let Some(before) = before.as_ref().filter(|_| !settings.fresh) {
             match check_start(before, &start, &place) {
                 // Nothing came of the starts so far: a file that was corrected after its first error may begin.
@@ -181,7 +192,8 @@ impl Committer {
             committer.begin(&settings, before.is_none(), &forget)?;
         }
         committer.open_sinks(settings.sinks, &records, &mut warnings)?;
-        let recovered = Recovered { records, finished, generation: committer.start.generation, warnings };
+        let touched = settings.inputs.touched(looked.as_ref());
+        let recovered = Recovered { records, finished, generation: committer.start.generation, touched, warnings };
         Ok((committer, recovered))
     }
 
@@ -196,13 +208,14 @@ impl Committer {
                 if !first && !settings.fresh {
                     log.append(&[LogEntry::Start(self.start.clone())])?;
                 }
-                Ok(())
             }
             Log::Kafka(log) => {
                 log.begin(&self.start, forget)?;
-                store_cluster(&settings.state_dir, log.cluster_id(), self.start.generation)
+                store_cluster(&settings.state_dir, log.cluster_id(), self.start.generation)?;
             }
         }
+        // Every start reads all input again, so the newest look is the one to remember; but never beside a finished run that is yet to be forgotten.
+        if settings.inputs == Inputs::default() { Ok(()) } else { settings.inputs.store(&settings.state_dir) }
     }
 
     fn open_sinks(&mut self, sinks: Vec<SinkSettings>, records: &[ProgressRecord], warnings: &mut Vec<String>) -> Result<()> {

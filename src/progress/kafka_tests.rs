@@ -87,6 +87,8 @@ fn settings(kafka: &KafkaSettings, name: &str, root: &Path) -> CommitSettings {
         kafka: Some(kafka.clone()),
         fresh: false,
         fingerprint: "f".into(),
+        components: BTreeMap::new(),
+        inputs: Inputs::default(),
         device: None,
     }
 }

@@ -9,7 +9,14 @@ use crate::error::Exit;
 use crate::time::Epoch;
 
 fn start() -> StartRecord {
-    StartRecord { pipeline: "p".into(), fingerprint: "f".into(), semantics: 1, generation: 1, sinks: BTreeMap::new() }
+    StartRecord {
+        pipeline: "p".into(),
+        fingerprint: "f".into(),
+        semantics: 1,
+        generation: 1,
+        sinks: BTreeMap::new(),
+        components: BTreeMap::new(),
+    }
 }
 
 fn epoch(number: u64) -> LogEntry {

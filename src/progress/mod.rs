@@ -11,6 +11,7 @@ mod cluster;
 mod commit_tests;
 mod committer;
 mod file_log;
+mod inputs;
 mod kafka_client;
 mod kafka_log;
 mod kafka_read;
@@ -26,6 +27,7 @@ mod summary;
 
 pub use committer::{CommitSettings, Committed, Committer, EpochOutputs, Recovered, SinkTotals};
 pub use file_log::{FileLog, LogEntry, peek_folder};
+pub use inputs::Inputs;
 pub use kafka_client::KafkaSettings;
 pub use kafka_log::{KafkaLog, progress_topic, transactional_id};
 pub use kafka_read::{KafkaRead, peek_topic};

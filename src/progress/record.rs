@@ -8,8 +8,9 @@ use crate::data::Reason;
 use crate::sinks::{Digest, SinkOutput};
 use crate::time::{Epoch, EventTime};
 
-/// The engine's version of the rules: raised when any output bit changes for equal input (S1.1).
-pub const SEMANTICS_VERSION: u32 = 1;
+/// The engine's version of the rules: raised when any output bit changes for equal input (S1.1), or what progress records say of it.
+/// 2: the digests of rows that come as columns (Parquet, generators); a byte order mark before a CSV record is always part of it.
+pub const SEMANTICS_VERSION: u32 = 2;
 
 /// P(e). `pipeline`, `fingerprint`, `semantics`, `generation` and `outputs` are filled in by the committer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -114,6 +115,9 @@ pub struct StartRecord {
     pub generation: u64,
     /// Kind and place of each sink (`Target::describe`), by `sinks.NAME`.
     pub sinks: BTreeMap<String, String>,
+    /// Fingerprint of each component, so that a refusal can name what has changed; empty in logs of earlier versions.
+    #[serde(default)]
+    pub components: BTreeMap<String, String>,
 }
 
 /// Checks that `records` are a gap-free chain (recovery-protocol I1): epochs 1, 2, 3, …; every partition goes on where it ended; generations never go

@@ -1,6 +1,6 @@
 //! Pure decisions at start: may this process go on from that log, and does a replayed epoch equal the recorded one?
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{ProgressRecord, SEMANTICS_VERSION, StartRecord};
 use crate::error::{Error, Exit, Result};
@@ -22,11 +22,15 @@ pub(crate) fn check_start(found: &StartRecord, now: &StartRecord, place: &str) -
     }
     if found.fingerprint != now.fingerprint {
         let short = |text: &str| text.chars().take(12).collect::<String>();
-        return refuse(format!(
-            "the pipeline file, or a file that it names, has changed since the run in {place} (fingerprint {} then, {} now)",
+        let cause = format!(
+            "the pipeline file, or a file that it names, has changed since the run in {place}{} (fingerprint {} then, {} now)",
+            changed_components(&found.components, &now.components),
             short(&found.fingerprint),
             short(&now.fingerprint)
-        ));
+        );
+        let help =
+            "put it back, start over and replace the outputs with --fresh, or give the changed pipeline another name or state directory";
+        return Err(Error::new(Exit::Data, cause, help));
     }
     for (sink, place_then) in &found.sinks {
         match now.sinks.get(sink) {
@@ -39,6 +43,22 @@ pub(crate) fn check_start(found: &StartRecord, now: &StartRecord, place: &str) -
         Some(sink) => refuse(format!("`{sink}` is new since the run in {place}")),
         None => Ok(()),
     }
+}
+
+/// The components that differ, in words; what is in no component is in `[pipeline]`. Nothing where the log does not tell them apart.
+fn changed_components(then: &BTreeMap<String, String>, now: &BTreeMap<String, String>) -> String {
+    if then.is_empty() {
+        return String::new();
+    }
+    let ids: BTreeSet<&String> = then.keys().chain(now.keys()).collect();
+    let word = |id: &String| match (then.get(id), now.get(id)) {
+        (Some(then), Some(now)) if then == now => None,
+        (Some(_), Some(_)) => Some(format!("`{id}`")),
+        (None, _) => Some(format!("`{id}` is new")),
+        (_, None) => Some(format!("`{id}` is gone")),
+    };
+    let words: Vec<String> = ids.into_iter().filter_map(word).collect();
+    if words.is_empty() { ": `[pipeline]`".to_owned() } else { format!(": {}", words.join(", ")) }
 }
 
 /// What a replayed epoch must reproduce (recovery-protocol I8).
@@ -104,7 +124,8 @@ mod tests {
 
     fn start() -> StartRecord {
         let sinks = BTreeMap::from([("sinks.a".to_owned(), "file a".to_owned())]);
-        StartRecord { pipeline: "p".into(), fingerprint: "f".into(), semantics: SEMANTICS_VERSION, generation: 1, sinks }
+        let components = ["models.m", "tables.a", "tables.b"].map(|id| (id.to_owned(), "f".to_owned())).into();
+        StartRecord { pipeline: "p".into(), fingerprint: "f".into(), semantics: SEMANTICS_VERSION, generation: 1, sinks, components }
     }
 
     #[test]
@@ -123,6 +144,21 @@ mod tests {
             assert!(refused.help.contains("--fresh"));
         }
         assert!(check_start(&StartRecord { semantics: 0, ..start() }, &start(), "x").is_err());
+    }
+
+    #[test]
+    fn a_changed_plan_is_refused_by_the_names_of_what_has_changed() {
+        let says = |components: &[(&str, &str)]| {
+            let components = components.iter().map(|(id, digest)| (id.to_string(), digest.to_string())).collect();
+            check_start(&start(), &StartRecord { fingerprint: "g".into(), components, ..start() }, "x").unwrap_err().cause
+        };
+        let cause = says(&[("models.n", "f"), ("tables.a", "g"), ("tables.b", "f")]);
+        assert!(cause.contains("x: `models.m` is gone, `models.n` is new, `tables.a` (fingerprint f then, g now)"), "{cause}");
+        let cause = says(&[("models.m", "f"), ("tables.a", "f"), ("tables.b", "f")]);
+        assert!(cause.contains("x: `[pipeline]` ("), "{cause}");
+        let unnamed = StartRecord { components: BTreeMap::new(), ..start() };
+        let cause = check_start(&unnamed, &StartRecord { fingerprint: "g".into(), ..start() }, "x").unwrap_err().cause;
+        assert!(cause.contains("x (fingerprint f then"), "{cause}");
     }
 
     #[test]

@@ -4,10 +4,12 @@
 //! rows (labels only, or the closing one) still takes its turn behind those on the device.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 
+use super::input_rows::{InputSources, Tile};
 use super::ledger::Ledger;
-use super::model_epoch::{Answers, Matrix, ModelEpoch};
+use super::model_epoch::{Answers, ModelEpoch};
 use super::packet::Packet;
 use super::relation::SourceNames;
 use super::routes::Routes;
@@ -29,6 +31,7 @@ pub struct Candle {
     network: Option<Network>,
     device: Option<DeviceThread>,
     ledger: Ledger,
+    sources: Arc<InputSources>,
     pending: VecDeque<(Epoch, Work)>,
     waker: Waker,
 }
@@ -66,7 +69,8 @@ impl Candle {
         });
         let network = network.map_err(|error| fault.raise(error)).ok();
         let ledger = Ledger::new(plan.clone(), model, routes, names);
-        Self { plan, model, network, device: None, ledger, pending: VecDeque::new(), waker }
+        let sources = Arc::new(InputSources::new(&plan, &plan.models[model]));
+        Self { plan, model, network, device: None, ledger, sources, pending: VecDeque::new(), waker }
     }
 
     /// The network, which `new` has checked.
@@ -90,10 +94,11 @@ impl Candle {
             return Err(Error::internal(format!("{} rows were asked, {} answered", epoch.len(), predicted.values.len())));
         }
         let network = self.network()?;
-        let degraded = predicted.missing.iter().map(|missing| missing.as_ref().map(NoPrediction::reason)).collect();
+        let missing = predicted.missing.iter().enumerate();
+        let degraded = missing.filter_map(|(row, missing)| missing.as_ref().map(|reason| (row, NoPrediction::reason(reason)))).collect();
         let cold = network.learned_rows() == 0;
         let mut answers = Answers { predictions: predicted.values, degraded, version: network.epoch(), ..Answers::default() };
-        let outcomes = settle(&mut self.ledger, epoch, &mut answers, &mut Answered { cold })?;
+        let outcomes = settle(&mut self.ledger, epoch, &mut answers, &mut Answered { cold }, &mut Tile::default())?;
         self.ledger.send(epoch, &answers, &outcomes.met, outcomes.resolved, outcomes.rejected, outbox)
     }
 
@@ -109,12 +114,14 @@ impl Candle {
 impl Offload<Packet> for Candle {
     fn submit(&mut self, epoch: Epoch, parcels: Vec<Packet>) -> Result<()> {
         let plan = self.plan.clone();
-        let work = match ModelEpoch::assemble(&plan, &plan.models[self.model], epoch, parcels, Matrix::default())? {
+        let work = match ModelEpoch::assemble(&plan, &plan.models[self.model], &self.sources, epoch, parcels)? {
             None => Work::Nothing,
             Some(assembled) if assembled.input.closing => Work::Closing,
             Some(assembled) if assembled.len() == 0 => Work::Books(Box::new(assembled)),
             Some(assembled) => {
-                let rows = Rows { x: assembled.x.clone(), valid: assembled.valid.clone(), count: assembled.len() };
+                let mut all = Tile::default();
+                assembled.gather(0..assembled.len(), &mut all);
+                let rows = Rows { x: all.x, valid: all.valid, count: assembled.len() };
                 self.device()?.submit(rows)?;
                 Work::Rows(Box::new(assembled))
             }
@@ -155,8 +162,8 @@ impl Answerer for Answered {
         false
     }
 
-    fn answer(&mut self, _: &ModelEpoch, _: usize, _: Option<(f64, f64)>, _: &mut Answers) -> bool {
-        self.cold
+    fn answer(&mut self, _: &ModelEpoch, rows: Range<usize>, _: bool, _: &mut Tile, _: &mut Answers) -> usize {
+        if self.cold { rows.len() } else { 0 }
     }
 
     fn learn(&mut self, _: Row<'_>, _: f64, _: f64) {}

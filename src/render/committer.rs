@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crossbeam_channel::Sender;
 
-use super::ingest::Minted;
+use super::ingest::{Minted, MintedEpoch};
 use super::packet::{Packet, Pulse, Report};
 use crate::data::Reason;
 use crate::error::{Error, Result};
@@ -64,7 +64,7 @@ impl Gather {
                 Packet::Encoded(mut output) => {
                     non_finite += output.non_finite;
                     if let Encoded::Messages(messages) = &mut output.encoded {
-                        let now = self.minted.borrow().get(&epoch).map_or(EventTime::MIN, |record| record.now);
+                        let now = self.minted.borrow().get(&epoch).map_or(EventTime::MIN, |minted| minted.record.now);
                         messages.stamp(now.0);
                     }
                     outputs.insert(self.plan.sinks[output.sink].id.clone(), output.encoded);
@@ -81,7 +81,7 @@ impl Gather {
             reports.sort_by(|a, b| a.component.cmp(&b.component));
             RunEvent::Closed(reports)
         } else {
-            let Some(mut record) = self.minted.borrow_mut().remove(&epoch) else {
+            let Some(MintedEpoch { mut record, .. }) = self.minted.borrow_mut().remove(&epoch) else {
                 return Err(Error::internal(format!("epoch {epoch} has outputs and no progress record")));
             };
             for (source, count) in failed {

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::open_epoch::OpenSource;
 use super::packet::{EpochInput, Packet};
+use super::quarantine::Originals;
 use super::reading::{Reading, take_arrived};
 use super::routes::Routes;
 use crate::data::Columns;
@@ -25,8 +26,16 @@ use crate::protocol::watermark::BOUNDED_RANGE;
 use crate::sources::{DecodePool, SourceHandle};
 use crate::time::{Epoch, EventTime, clock};
 
-/// Progress records of epochs that are in flight, from the source of epochs to the committer on the same worker.
-pub type Minted = Rc<RefCell<BTreeMap<Epoch, ProgressRecord>>>;
+/// What the leading worker keeps of an epoch.
+pub struct MintedEpoch {
+    /// P(e), outputs missing.
+    pub record: ProgressRecord,
+    /// What its records were read from.
+    pub originals: Originals,
+}
+
+/// The epochs in flight, from the source of epochs to the committer on the same worker.
+pub type Minted = Rc<RefCell<BTreeMap<Epoch, MintedEpoch>>>;
 
 /// Least time between two epochs that carry no record (S2.1).
 const QUIET: Duration = Duration::from_secs(1);
@@ -92,7 +101,7 @@ pub struct IngestSettings {
     pub recorded: Vec<ProgressRecord>,
     /// How far the run is durable.
     pub committed: Committed,
-    /// Where progress records are left.
+    /// Where progress records and original bytes are left.
     pub minted: Minted,
     /// Set by a signal: end after a full epoch.
     pub stop: Arc<AtomicBool>,
@@ -134,6 +143,7 @@ impl Ingest {
         let now = recorded.as_ref().map_or(now, |record| record.now);
         let mut record = ProgressRecord::new(epoch);
         let mut input = EpochInput { sources: Vec::new(), watermark: 0, closing, rejected: Vec::new() };
+        let mut originals = Originals::default();
         for source in &mut self.sources {
             if recorded.is_none() {
                 source.refresh_idle();
@@ -167,6 +177,7 @@ impl Ingest {
             record.counters.entry("rows_used".to_string()).and_modify(|n| *n += used).or_insert(used);
             input.sources.push(Columns(closed.batch.rows().clone()));
             input.rejected.extend(closed.rejected);
+            originals.push(closed.blocks);
         }
         // A bounded source without further records holds nothing back; which source that is, is known before every cut.
         let counting = self.sources.iter().filter(|source| !(source.plan.is_bounded() && source.head().is_none()));
@@ -182,7 +193,7 @@ impl Ingest {
         input.watermark = self.watermark.0;
         outbox.send(0, self.routes.home(epoch), Packet::Epoch(Arc::new(input)));
         outbox.send(1, self.routes.leader(), Packet::Minted { closing });
-        self.minted.borrow_mut().insert(epoch, record);
+        self.minted.borrow_mut().insert(epoch, MintedEpoch { record, originals });
         (self.fill, self.since, self.last_minted) = (Fill::default(), None, clock::now());
         self.next = epoch.next();
         Ok(Step::Epoch(epoch))

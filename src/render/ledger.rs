@@ -8,11 +8,12 @@ use arrow::array::{Array, ArrayRef, Float64Array, RecordBatch};
 use arrow::compute::interleave;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::input_rows::Tile;
 use super::model_epoch::{Answers, ModelColumns, ModelEpoch};
-use super::packet::{Packet, Pulse, RelationRows, Report, Resolved, ResolvedKey, Watched};
+use super::packet::{Packet, Pulse, RelationRows, Report, Resolved, ResolvedKeys, Watched};
 use super::relation::{Rows, SourceNames, relation, timestamps, used};
 use super::routes::Routes;
-use super::streams::{arrow_error, row_json};
+use super::streams::arrow_error;
 use crate::data::{Columns, EventBatch, Reason, Rejected};
 use crate::dataflow::Outbox;
 use crate::error::{Error, Result};
@@ -115,6 +116,8 @@ pub struct Ledger {
     prediction_sinks: Vec<usize>,
     monitors: Vec<usize>,
     watches_inputs: bool,
+    /// Whether rows have a key column.
+    keyed: bool,
     rows_predicted: u64,
     rows_unanswered: u64,
     /// Identity of the row with the greatest prediction in the newest epoch, for the summary to name.
@@ -158,6 +161,7 @@ impl Ledger {
             prediction_sinks,
             monitors,
             watches_inputs,
+            keyed: plan.streams[declared.stream].key.is_some(),
             rows_predicted: 0,
             rows_unanswered: 0,
             example: None,
@@ -198,6 +202,7 @@ impl Ledger {
     }
 
     /// A row is asked: its baselines are frozen now.
+    #[inline]
     pub fn asked(&mut self, cold: bool) -> BaselineGuess {
         self.rows_predicted += 1;
         self.report.predicted(cold)
@@ -211,25 +216,18 @@ impl Ledger {
     }
 
     /// What waits with row `row`.
-    pub fn served(&self, epoch: &ModelEpoch, row: usize, prediction: f64, frozen: BaselineGuess, kept: &Kept) -> Served {
-        let (x, valid) = epoch.row(row);
+    pub fn served(&self, epoch: &ModelEpoch, row: usize, prediction: f64, frozen: BaselineGuess, kept: &Kept, tile: &mut Tile) -> Served {
+        epoch.gather(row..row + 1, tile);
+        let inputs = tile.row(0);
         Served {
-            x: x.into(),
-            valid: valid.into(),
-            weight: epoch.input.weights.get(row).copied().unwrap_or(1.0),
+            x: inputs.x.into(),
+            valid: inputs.valid.into(),
+            weight: epoch.weight(row),
             prediction,
             frozen,
             key: self.key_text(&epoch.rows, row).into(),
             kept: kept.clone(),
             kept_row: row as u32,
-        }
-    }
-
-    /// The identity of a row of the epoch at hand, for monitors.
-    pub fn resolved_key(&self, rows: &EventBatch, row: usize) -> ResolvedKey {
-        match self.plan.streams[self.declared().stream].key {
-            Some(_) => ResolvedKey::Row(row as u32),
-            None => ResolvedKey::Text(self.key_text(rows, row).into()),
         }
     }
 
@@ -272,7 +270,6 @@ impl Ledger {
                     reason: Reason::LabelDuplicate,
                     detail: format!("{}: the record it labels has its label already", self.declared().id),
                     event_time: Some(labels.times()[row]),
-                    raw: row_json(&labels, row),
                 });
                 None
             }
@@ -289,8 +286,42 @@ impl Ledger {
     }
 
     /// A label met its prediction.
+    #[inline]
     pub fn resolved(&mut self, row_time: i64, y: f64, prediction: f64, frozen: BaselineGuess) {
         self.report.resolved(row_time, y, (!prediction.is_nan()).then_some(prediction), &frozen);
+    }
+
+    /// Makes room for `rows` labels of the epoch at hand, if monitors watch.
+    pub fn expect_resolved(&self, rows: usize, resolved: &mut Resolved) {
+        if self.is_watched() {
+            resolved.times.reserve(rows);
+            resolved.labels.reserve(rows);
+            resolved.predictions.reserve(rows);
+            if let ResolvedKeys::Rows(keys) = &mut resolved.keys {
+                keys.reserve(rows);
+            }
+        }
+    }
+
+    /// Monitors are to see that row `row` of the epoch at hand met its label.
+    #[inline]
+    pub fn watch_row(&self, epoch: &ModelEpoch, row: usize, y: f64, prediction: f64, resolved: &mut Resolved) {
+        if !self.is_watched() {
+            return;
+        }
+        resolved.push(epoch.rows.times()[row], y, prediction);
+        match (self.keyed, &mut resolved.keys) {
+            (true, ResolvedKeys::Rows(keys)) => keys.push(row as u32),
+            (_, keys) => keys.push_text(self.key_text(&epoch.rows, row).into()),
+        }
+    }
+
+    /// Monitors are to see a row of an earlier epoch, or of this one, that met its label at `time`.
+    pub fn watch_pair(&self, pair: &Met, time: i64, resolved: &mut Resolved) {
+        if self.is_watched() {
+            resolved.push(time, pair.y, pair.served.prediction);
+            resolved.keys.push_text(pair.served.key.clone());
+        }
     }
 
     /// Whether a sink reads `models.M.rows`.
@@ -299,6 +330,7 @@ impl Ledger {
     }
 
     /// Whether a monitor watches this model.
+    #[inline]
     pub fn is_watched(&self) -> bool {
         !self.monitors.is_empty()
     }
@@ -310,7 +342,7 @@ impl Ledger {
         epoch: &ModelEpoch,
         answers: &Answers,
         met: &[Met],
-        resolved: Vec<Resolved>,
+        resolved: Resolved,
         rejected: Vec<Rejected>,
         outbox: &mut Outbox<Packet>,
     ) -> Result<()> {
@@ -332,9 +364,7 @@ impl Ledger {
             }
         }
         if !rejected.is_empty() {
-            for sink in (0..self.plan.sinks.len()).filter(|sink| self.plan.sinks[*sink].from == SinkFrom::Quarantine) {
-                outbox.send(TO_SINKS, self.routes.sink(sink), Packet::Rejected { sink, records: rejected.clone() });
-            }
+            outbox.send(TO_SINKS, self.routes.quarantine(), Packet::Rejected(rejected));
         }
         if !self.monitors.is_empty() {
             let mut watched = Watched {
@@ -349,7 +379,9 @@ impl Ledger {
             let key = self.plan.streams[self.declared().stream].key;
             watched.keys = key.map(|column| epoch.rows.rows().project(&[column])).transpose().map_err(arrow_error)?.map(Columns);
             if self.watches_inputs {
-                (watched.inputs, watched.valid, watched.width) = (epoch.x.clone(), epoch.valid.clone(), epoch.width);
+                let mut all = Tile::default();
+                epoch.gather(0..epoch.len(), &mut all);
+                (watched.inputs, watched.valid, watched.width) = (all.x, all.valid, self.declared().inputs.len());
             }
             let watched = Arc::new(watched);
             for monitor in &self.monitors {
@@ -394,7 +426,7 @@ impl Ledger {
     }
 
     /// The model's part of the closing summary.
-    pub fn report(&self, learner: serde_json::Value, files: Vec<(String, Vec<u8>)>, outbox: &mut Outbox<Packet>) -> Result<()> {
+    pub fn report(&mut self, learner: serde_json::Value, files: Vec<(String, Vec<u8>)>, outbox: &mut Outbox<Packet>) -> Result<()> {
         let last = Arc::new(Watched { model: self.model, closing: true, ..Watched::default() });
         for monitor in &self.monitors {
             outbox.send(TO_MONITORS, self.routes.monitor(&self.plan.monitors[*monitor]), Packet::Watched(last.clone()));

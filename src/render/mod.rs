@@ -12,12 +12,14 @@
 mod candle_models;
 mod committer;
 mod ingest;
+mod input_rows;
 mod ledger;
 mod model_epoch;
 mod monitors;
 mod online_models;
 mod open_epoch;
 mod packet;
+mod quarantine;
 mod reading;
 mod relation;
 mod routes;
@@ -35,7 +37,9 @@ use timely::dataflow::operators::Concatenate;
 
 pub use committer::{CommitPort, EpochReport, RunEvent};
 pub use ingest::{IngestSettings, Minted, Opened};
-pub use packet::{Packet, Pulse, Report};
+pub use ledger::OUTPUTS as MODEL_OUTPUTS;
+pub use online_models::Online;
+pub use packet::{FeatureBlock, ModelInput, Packet, Pulse, Reader, Report};
 pub use relation::SourceNames;
 pub use routes::Routes;
 pub use tables::TableIndex;
@@ -159,7 +163,7 @@ pub fn build<'scope>(scope: Scope<'scope, u64>, prepared: &Prepared, workers: us
         to_sinks.extend(from_monitors.pop());
     }
     let input = scope.concatenate(to_sinks);
-    let mut sinks = sinks::Sinks::new(plan.clone(), routes, names);
+    let mut sinks = sinks::Sinks::new(plan.clone(), routes, names, minted.clone());
     let mut from_sinks = on_close(input, "sinks", 1, fault.clone(), move |epoch, parcels, outbox| sinks.close(epoch, parcels, outbox));
     to_committer.extend(from_sinks.pop());
     let input = scope.concatenate(to_committer);

@@ -1,17 +1,18 @@
-//! One epoch of one model: its rows, the features read for them, and the dense matrix of inputs that learners and networks read.
-//!
-//! The matrix is assembled once: row-major `f64`, inputs in byte order of their names, one bit of validity a cell.
+//! One epoch of one model: its rows, the features read for them, and the inputs that learners and networks gather from them.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Float64Array};
+use arrow::array::{Array, ArrayRef, AsArray, Float64Array, StringArray};
+use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type};
 
-use super::packet::{ModelInput, Packet, Reader};
+use super::input_rows::{InputSources, LookupRows, Tile};
+use super::packet::{FeatureBlock, ModelInput, Packet, Reader};
 use super::relation::{RelationColumns, Rows, SourceNames, StreamColumns, feature_column, timestamps};
 use super::streams::arrow_error;
-use crate::data::{CellType, EventBatch, FeatureRows};
+use crate::data::EventBatch;
 use crate::error::{Error, Result};
 use crate::plan::{InputOrigin, ModelPlan, Plan, RelationOrigin, RowColumn};
 use crate::time::Epoch;
@@ -25,70 +26,54 @@ pub struct ModelEpoch {
     /// The rows as an event batch.
     pub rows: EventBatch,
     /// Per lookup the features of each row.
-    pub features: Vec<FeatureRows>,
+    features: Vec<LookupRows>,
     /// Derived columns, float64.
-    pub derived: Vec<ArrayRef>,
-    /// Inputs, row-major; 0 where null.
-    pub x: Vec<f64>,
-    /// Validity of the inputs, `words` words a row.
-    pub valid: Vec<u64>,
-    /// Inputs per row.
-    pub width: usize,
-}
-
-/// The memory of a matrix of inputs, kept from one epoch to the next: megabytes that the system need not clear anew for each.
-#[derive(Default)]
-pub struct Matrix {
-    x: Vec<f64>,
-    valid: Vec<u64>,
+    derived: Vec<ArrayRef>,
+    sources: Arc<InputSources>,
+    /// The inputs that are columns, as `sources` lists them.
+    columns: Vec<Float64Array>,
 }
 
 impl ModelEpoch {
-    /// Puts together what arrived for `model`, in the memory of `matrix`; `None` if nothing did.
-    pub fn assemble(plan: &Plan, model: &ModelPlan, epoch: Epoch, parcels: Vec<Packet>, matrix: Matrix) -> Result<Option<Self>> {
+    /// Puts together what arrived for `model`, whose inputs come from `sources`; `None` if nothing did.
+    pub fn assemble(
+        plan: &Plan,
+        model: &ModelPlan,
+        sources: &Arc<InputSources>,
+        epoch: Epoch,
+        parcels: Vec<Packet>,
+    ) -> Result<Option<Self>> {
         let mut input = None;
-        let mut blocks = Vec::new();
+        let mut blocks: Vec<Vec<FeatureBlock>> = model.lookups.iter().map(|_| Vec::new()).collect();
         for parcel in parcels {
             match parcel {
                 Packet::Rows(rows) => input = Some(rows),
-                Packet::Features(block) => blocks.push(block),
+                Packet::Features(block) => match block.reader {
+                    Reader::Model { lookup, .. } if lookup < blocks.len() => blocks[lookup].push(block),
+                    _ => return Err(Error::internal(format!("{} got features it does not read", model.id))),
+                },
                 _ => return Err(Error::internal(format!("{} got something other than rows and features", model.id))),
             }
         }
         let Some(input) = input else {
-            return if blocks.is_empty() { Ok(None) } else { Err(Error::internal(format!("{} got features without rows", model.id))) };
+            let nothing = blocks.iter().all(Vec::is_empty);
+            return if nothing { Ok(None) } else { Err(Error::internal(format!("{} got features without rows", model.id))) };
         };
         let rows = EventBatch::new(input.rows.0.clone());
-        let mut features: Vec<FeatureRows> = Vec::with_capacity(model.lookups.len());
-        for (index, lookup) in model.lookups.iter().enumerate() {
-            let types: Vec<CellType> = plan.views[lookup.view].features.iter().map(|feature| feature.cell).collect();
-            let whole = blocks.iter().position(|block| {
-                let mine = matches!(block.reader, Reader::Model { lookup, .. } if lookup == index);
-                mine && block.rows.len() == rows.len() && block.rows.iter().enumerate().all(|(at, row)| at == *row as usize)
-            });
-            if let Some(whole) = whole {
-                features.push(std::mem::take(&mut blocks[whole].features));
-                continue;
-            }
-            let mut merged = FeatureRows::nulls(rows.len(), types.len());
-            for block in blocks.iter().filter(|block| matches!(block.reader, Reader::Model { lookup, .. } if lookup == index)) {
-                for (from, row) in block.rows.iter().enumerate() {
-                    merged.copy_row(*row as usize, &block.features, from, &types);
-                }
-            }
-            features.push(merged);
-        }
-        let width = model.inputs.len();
-        let Matrix { x, valid } = matrix;
-        let mut assembled = Self { epoch, input, rows, features, derived: Vec::new(), x, valid, width };
+        let of_lookup = |(blocks, index): (Vec<FeatureBlock>, usize)| LookupRows::new(blocks, rows.len(), plan.views[index].features.len());
+        let features = blocks.into_iter().zip(model.lookups.iter().map(|lookup| lookup.view)).map(of_lookup).collect();
+        let (derived, columns) = (Vec::new(), Vec::new());
+        let mut assembled = Self { epoch, input, rows, features, derived, sources: sources.clone(), columns };
         assembled.derive(plan, model)?;
-        assembled.fill(plan, model)?;
+        for (_, origin) in sources.columns() {
+            let column = match origin {
+                InputOrigin::Stream(column) => numeric(assembled.rows.rows().column(*column))?,
+                InputOrigin::Derived(derived) => assembled.derived[*derived].clone(),
+                InputOrigin::Feature { .. } => return Err(Error::internal(format!("{}: a feature is no column", model.id))),
+            };
+            assembled.columns.push(column.as_primitive::<Float64Type>().clone());
+        }
         Ok(Some(assembled))
-    }
-
-    /// Gives the memory of the matrix back.
-    pub fn into_matrix(self) -> Matrix {
-        Matrix { x: self.x, valid: self.valid }
     }
 
     /// Number of rows.
@@ -96,16 +81,22 @@ impl ModelEpoch {
         self.rows.len()
     }
 
-    /// Validity words per row.
-    pub fn words(&self) -> usize {
-        self.width.div_ceil(64)
+    /// The inputs of some rows.
+    pub fn gather(&self, rows: Range<usize>, tile: &mut Tile) {
+        self.sources.gather(rows, &self.features, &self.columns, tile);
     }
 
-    /// Inputs and validity of one row.
+    /// The label of a row where it is a column, and the weight for learning.
     #[inline]
-    pub fn row(&self, row: usize) -> (&[f64], &[u64]) {
-        let words = self.words();
-        (&self.x[row * self.width..(row + 1) * self.width], &self.valid[row * words..(row + 1) * words])
+    pub fn label(&self, row: usize) -> Option<(f64, f64)> {
+        let y = self.input.labels.get(row).copied().filter(|y| !y.is_nan())?;
+        Some((y, self.weight(row)))
+    }
+
+    /// The weight of a row for learning.
+    #[inline]
+    pub fn weight(&self, row: usize) -> f64 {
+        self.input.weights.get(row).copied().unwrap_or(1.0)
     }
 
     fn derive(&mut self, plan: &Plan, model: &ModelPlan) -> Result<()> {
@@ -115,8 +106,7 @@ impl ModelEpoch {
                 columns.push(match &model.row_scope[*input] {
                     RowColumn::Stream(column) => numeric(self.rows.rows().column(*column))?,
                     RowColumn::Feature { lookup, feature } => {
-                        let cell = plan.views[model.lookups[*lookup].view].features[*feature].cell;
-                        numeric(&feature_column(&self.features[*lookup], *feature, cell, &Rows::all(self.rows.len())))?
+                        numeric(&self.feature(plan, model, *lookup, *feature, &Rows::all(self.rows.len())))?
                     }
                 });
             }
@@ -126,51 +116,11 @@ impl ModelEpoch {
         Ok(())
     }
 
-    fn fill(&mut self, plan: &Plan, model: &ModelPlan) -> Result<()> {
-        let (rows, width, words) = (self.rows.len(), self.width, self.words());
-        // Every cell of `x` is written below: each input has one origin. What an earlier epoch left there does no harm.
-        self.x.resize(rows * width, 0.0);
-        self.valid.clear();
-        self.valid.resize(rows * words, 0);
-        for lookup in 0..model.lookups.len() {
-            let read: Vec<(usize, usize, CellType)> = model
-                .inputs
-                .iter()
-                .enumerate()
-                .filter_map(|(input, declared)| match declared.origin {
-                    InputOrigin::Feature { lookup: from, feature } if from == lookup => {
-                        Some((input, feature, plan.views[model.lookups[lookup].view].features[feature].cell))
-                    }
-                    _ => None,
-                })
-                .collect();
-            let features = &self.features[lookup];
-            for row in 0..if read.is_empty() { 0 } else { rows } {
-                let (cells, present) = features.row(row);
-                let x = &mut self.x[row * width..(row + 1) * width];
-                let valid = &mut self.valid[row * words..(row + 1) * words];
-                for (input, feature, cell) in &read {
-                    let (bits, is_present) = (cells[*feature], present[feature / 64] >> (feature % 64) & 1);
-                    let value = if *cell == CellType::Float64 { f64::from_bits(bits) } else { bits as i64 as f64 };
-                    x[*input] = if is_present == 1 { value } else { 0.0 };
-                    valid[input / 64] |= is_present << (input % 64);
-                }
-            }
-        }
-        for (input, declared) in model.inputs.iter().enumerate() {
-            let column = match declared.origin {
-                InputOrigin::Feature { .. } => continue,
-                InputOrigin::Stream(column) => numeric(self.rows.rows().column(column))?,
-                InputOrigin::Derived(derived) => self.derived[derived].clone(),
-            };
-            let column: &Float64Array = column.as_primitive::<Float64Type>();
-            for row in 0..rows {
-                let is_valid = column.is_valid(row);
-                self.x[row * width + input] = if is_valid { column.value(row) } else { 0.0 };
-                self.valid[row * words + input / 64] |= u64::from(is_valid) << (input % 64);
-            }
-        }
-        Ok(())
+    /// A feature of a lookup as a column.
+    fn feature(&self, plan: &Plan, model: &ModelPlan, lookup: usize, feature: usize, rows: &Rows) -> ArrayRef {
+        let cell = plan.views[model.lookups[lookup].view].features[feature].cell;
+        let features = &self.features[lookup];
+        feature_column(|row| features.place(row), feature, cell, rows)
     }
 }
 
@@ -190,12 +140,19 @@ fn numeric(column: &ArrayRef) -> Result<ArrayRef> {
 pub struct Answers {
     /// Probability or value; NaN = none.
     pub predictions: Vec<f64>,
-    /// Why there is none, or why it is not a full one.
-    pub degraded: Vec<Option<&'static str>>,
+    /// Rows without a full prediction, ascending, and why.
+    pub degraded: Vec<(usize, &'static str)>,
     /// Contributions, row-major, where asked for.
     pub contributions: Vec<f64>,
     /// Epoch after which the parameters used had their state.
     pub version: u64,
+}
+
+impl Answers {
+    /// Why a row has no full prediction.
+    fn reason(&self, row: usize) -> Option<&'static str> {
+        self.degraded.binary_search_by_key(&row, |(row, _)| *row).ok().map(|at| self.degraded[at].1)
+    }
 }
 
 /// The relation of `models.M` for one epoch.
@@ -212,10 +169,12 @@ pub struct ModelColumns<'a> {
     pub names: &'a SourceNames,
 }
 
-impl ModelColumns<'_> {
-    fn floats(&self, rows: &Rows, value: impl Fn(usize) -> Option<f64>) -> ArrayRef {
-        Arc::new(Float64Array::from_iter(rows.iter().map(|row| value(row).filter(|value| value.is_finite()))))
-    }
+/// Numbers of the wanted rows; what is not finite is null.
+fn floats(rows: &Rows, value: impl Fn(usize) -> f64) -> ArrayRef {
+    let values: Vec<f64> = rows.iter().map(value).collect();
+    let nulls = (!values.iter().all(|value| value.is_finite()))
+        .then(|| NullBuffer::new(BooleanBuffer::collect_bool(values.len(), |row| values[row].is_finite())));
+    Arc::new(Float64Array::new(values.into(), nulls))
 }
 
 impl RelationColumns for ModelColumns<'_> {
@@ -230,25 +189,31 @@ impl RelationColumns for ModelColumns<'_> {
     fn column(&self, origin: &RelationOrigin, rows: &Rows) -> Result<ArrayRef> {
         let (epoch, answers) = (self.epoch, self.answers);
         Ok(match origin {
-            RelationOrigin::Lookup { lookup, feature } => {
-                let cell = self.plan.views[self.model.lookups[*lookup].view].features[*feature].cell;
-                feature_column(&epoch.features[*lookup], *feature, cell, rows)
-            }
+            RelationOrigin::Lookup { lookup, feature } => epoch.feature(self.plan, self.model, *lookup, *feature, rows),
             RelationOrigin::Derived(derived) => rows.of(&epoch.derived[*derived])?,
-            RelationOrigin::Input(input) => self.floats(rows, |row| {
-                let (x, valid) = epoch.row(row);
-                (valid[input / 64] >> (input % 64) & 1 == 1).then(|| x[*input])
-            }),
-            RelationOrigin::Explain(input) => self.floats(rows, |row| answers.contributions.get(row * epoch.width + input).copied()),
+            RelationOrigin::Input(input) => {
+                let column = match self.model.inputs[*input].origin {
+                    InputOrigin::Feature { lookup, feature } => numeric(&epoch.feature(self.plan, self.model, lookup, feature, rows))?,
+                    InputOrigin::Stream(column) => numeric(&rows.of(epoch.rows.rows().column(column))?)?,
+                    InputOrigin::Derived(derived) => rows.of(&epoch.derived[derived])?,
+                };
+                let column = column.as_primitive::<Float64Type>();
+                floats(&Rows::all(rows.len()), |at| if column.is_valid(at) { column.value(at) } else { f64::NAN })
+            }
+            RelationOrigin::Explain(input) => {
+                let width = self.model.inputs.len();
+                floats(rows, |row| answers.contributions.get(row * width + input).copied().unwrap_or(f64::NAN))
+            }
             RelationOrigin::Prediction if self.model.classification => {
                 let threshold = self.model.threshold;
                 let class = rows.iter().map(|row| Some(answers.predictions[row]).filter(|p| !p.is_nan()).map(|p| p >= threshold));
                 Arc::new(arrow::array::BooleanArray::from_iter(class))
             }
-            RelationOrigin::Prediction | RelationOrigin::Probability => self.floats(rows, |row| Some(answers.predictions[row])),
-            RelationOrigin::Degraded => Arc::new(arrow::array::StringArray::from_iter(rows.iter().map(|row| answers.degraded[row]))),
+            RelationOrigin::Prediction | RelationOrigin::Probability => floats(rows, |row| answers.predictions[row]),
+            RelationOrigin::Degraded if answers.degraded.is_empty() => Arc::new(StringArray::new_null(rows.len())),
+            RelationOrigin::Degraded => Arc::new(StringArray::from_iter(rows.iter().map(|row| answers.reason(row)))),
             RelationOrigin::ModelVersion => Arc::new(arrow::array::Int64Array::from_value(answers.version as i64, rows.len())),
-            RelationOrigin::Label => self.floats(rows, |row| epoch.input.labels.get(row).copied()),
+            RelationOrigin::Label => floats(rows, |row| epoch.input.labels.get(row).copied().unwrap_or(f64::NAN)),
             RelationOrigin::LabelTime => timestamps(vec![None; rows.len()]),
             other => {
                 let source = self.plan.streams[self.model.stream].source;

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
-use super::packet::{Packet, Pulse, Report, ResolvedKey, Watched};
+use arrow::util::display::array_value_to_string;
+
+use super::packet::{Packet, Pulse, Report, ResolvedKeys, Watched};
 use super::routes::Routes;
 use crate::dataflow::Outbox;
-use crate::drift::{Monitor, MonitorSpec, Rises, Row, Statistic, Watched as WatchedModel};
+use crate::drift::{Labels, Monitor, MonitorSpec, Rises, Row, Statistic, Watched as WatchedModel};
 use crate::error::{Error, Result};
 use crate::ids::WorkerIndex;
 use crate::plan::{MonitorPlan, Plan, SinkFrom, Watch};
@@ -83,6 +85,24 @@ impl Monitors {
 impl Open {
     fn observe(&mut self, watched: &Watched, statistics: &mut Vec<Statistic>) {
         let Some(at) = self.models.iter().position(|model| *model == watched.model) else { return };
+        if self.monitor.reads_rows(at) {
+            self.compare(at, watched);
+        }
+        let resolved = &watched.resolved;
+        let key = |position: usize| match &resolved.keys {
+            ResolvedKeys::Texts(texts) => texts[position].to_string(),
+            ResolvedKeys::Rows(rows) => {
+                let column = watched.keys.as_ref().map(|keys| keys.0.column(0));
+                let shown = column.and_then(|column| array_value_to_string(column, rows[position] as usize).ok());
+                shown.unwrap_or_default()
+            }
+        };
+        let labels = Labels { times: &resolved.times, labels: &resolved.labels, predictions: &resolved.predictions, key: &key };
+        self.monitor.labels(at, &labels, statistics);
+    }
+
+    /// Shows the monitor the predicted rows.
+    fn compare(&mut self, at: usize, watched: &Watched) {
         let words = watched.width.div_ceil(64);
         for row in 0..watched.times.len() {
             let prediction = watched.predictions[row];
@@ -93,21 +113,6 @@ impl Open {
             };
             let prediction = (!prediction.is_nan()).then_some(prediction);
             self.monitor.row(at, &Row { time: watched.times[row], prediction, inputs: x, valid });
-        }
-        for resolved in &watched.resolved {
-            let before = statistics.len();
-            let prediction = (!resolved.prediction.is_nan()).then_some(resolved.prediction);
-            self.monitor.label(at, resolved.time, "", resolved.label, prediction, statistics);
-            for alarm in &mut statistics[before..] {
-                alarm.key = Some(match &resolved.key {
-                    ResolvedKey::Text(text) => text.to_string(),
-                    ResolvedKey::Row(row) => {
-                        let column = watched.keys.as_ref().map(|keys| keys.0.column(0));
-                        let shown = column.and_then(|column| arrow::util::display::array_value_to_string(column, *row as usize).ok());
-                        shown.unwrap_or_default()
-                    }
-                });
-            }
         }
     }
 

@@ -1,9 +1,11 @@
 //! Online models: predict, then learn, in canonical order, on the model's one owner (S10.2).
 
+use std::ops::Range;
 use std::sync::Arc;
 
+use super::input_rows::{InputSources, Tile};
 use super::ledger::Ledger;
-use super::model_epoch::{Answers, Matrix, ModelEpoch};
+use super::model_epoch::{Answers, ModelEpoch};
 use super::packet::Packet;
 use super::relation::SourceNames;
 use super::routes::Routes;
@@ -22,7 +24,8 @@ pub struct Online {
     learner: Learner,
     ledger: Ledger,
     last_epoch: Epoch,
-    matrix: Matrix,
+    sources: Arc<InputSources>,
+    tile: Tile,
 }
 
 /// The learner, and whether contributions are wanted.
@@ -48,23 +51,22 @@ impl Online {
         };
         let ledger = Ledger::new(plan.clone(), model, routes, names);
         let learner = Learner { model: learner, explains: ledger.explains() };
-        Ok(Self { plan, model, learner, ledger, last_epoch: Epoch(0), matrix: Matrix::default() })
+        let sources = Arc::new(InputSources::new(&plan, &plan.models[model]));
+        Ok(Self { plan, model, learner, ledger, last_epoch: Epoch(0), sources, tile: Tile::default() })
     }
 
     /// Predicts and learns a closed epoch.
     pub fn close(&mut self, epoch: Epoch, parcels: Vec<Packet>, outbox: &mut Outbox<Packet>) -> Result<()> {
         let plan = self.plan.clone();
-        let matrix = std::mem::take(&mut self.matrix);
-        let Some(assembled) = ModelEpoch::assemble(&plan, &plan.models[self.model], epoch, parcels, matrix)? else { return Ok(()) };
+        let assembled = ModelEpoch::assemble(&plan, &plan.models[self.model], &self.sources, epoch, parcels)?;
+        let Some(assembled) = assembled else { return Ok(()) };
         if assembled.input.closing {
             return self.report(outbox);
         }
         let mut answers = Answers { version: epoch.0 - 1, ..Answers::default() };
-        let outcomes = settle(&mut self.ledger, &assembled, &mut answers, &mut self.learner)?;
+        let outcomes = settle(&mut self.ledger, &assembled, &mut answers, &mut self.learner, &mut self.tile)?;
         self.last_epoch = epoch;
-        self.ledger.send(&assembled, &answers, &outcomes.met, outcomes.resolved, outcomes.rejected, outbox)?;
-        self.matrix = assembled.into_matrix();
-        Ok(())
+        self.ledger.send(&assembled, &answers, &outcomes.met, outcomes.resolved, outcomes.rejected, outbox)
     }
 
     /// The model's part of the summary, and the model itself (S10.7).
@@ -111,21 +113,27 @@ impl Answerer for Learner {
         self.model.spec().learn_record
     }
 
-    fn answer(&mut self, epoch: &ModelEpoch, row: usize, label: Option<(f64, f64)>, answers: &mut Answers) -> bool {
-        let (x, valid) = epoch.row(row);
-        let inputs = Row { x, valid };
-        let cold = self.model.is_cold();
-        let outcome = match (self.explains, self.by_record()) {
-            (true, _) => self.explained(inputs, label, answers),
-            (false, true) => self.model.record(inputs, label),
-            (false, false) => self.model.predict(inputs),
-        };
-        let (prediction, reason) = match outcome {
-            Outcome::Predicted(value) => (value, None),
-            Outcome::Missing(reason) => (f64::NAN, Some(reason.reason())),
-        };
-        answers.predictions.push(prediction);
-        answers.degraded.push(reason);
+    fn answer(&mut self, epoch: &ModelEpoch, rows: Range<usize>, learns: bool, tile: &mut Tile, answers: &mut Answers) -> usize {
+        epoch.gather(rows.clone(), tile);
+        let by_record = self.by_record();
+        let mut cold = 0;
+        for (at, row) in rows.enumerate() {
+            cold += usize::from(self.model.is_cold());
+            let label = if learns { epoch.label(row) } else { None };
+            let inputs = tile.row(at);
+            let outcome = match (self.explains, by_record) {
+                (true, _) => self.explained(inputs, label, answers),
+                (false, true) => self.model.record(inputs, label),
+                (false, false) => self.model.predict(inputs),
+            };
+            answers.predictions.push(match outcome {
+                Outcome::Predicted(value) => value,
+                Outcome::Missing(reason) => {
+                    answers.degraded.push((row, reason.reason()));
+                    f64::NAN
+                }
+            });
+        }
         cold
     }
 

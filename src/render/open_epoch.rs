@@ -11,7 +11,7 @@ use super::streams::{arrow_error, take_batch};
 use crate::codecs::{DecodedChunk, Payload};
 use crate::data::{EventBatch, KeyColumn, Reason, Rejected};
 use crate::error::Result;
-use crate::ids::SourceIndex;
+use crate::ids::{PartitionIndex, SourceIndex};
 use crate::plan::SourcePlan;
 use crate::protocol::cut::Fill;
 use crate::protocol::dedup::Dedup;
@@ -53,6 +53,8 @@ pub struct ClosedSource {
     pub rejected: Vec<Rejected>,
     /// Bindings by partition.
     pub bound: BTreeMap<u32, Bound>,
+    /// What the records were read from.
+    pub blocks: Vec<(PartitionIndex, Arc<Payload>)>,
 }
 
 impl OpenSource {
@@ -72,7 +74,7 @@ impl OpenSource {
             .iter()
             .rev()
             .find(|slice| slice.chunk.partition.0 == partition && slice.to > slice.from)
-            .map(|slice| after(&slice.chunk, slice.to - 1))
+            .map(|slice| slice.chunk.position_after(slice.to - 1))
     }
 
     /// Closes: judges each record in the order it was read, and builds the batch. `starts` is where each partition stood, and moves on.
@@ -96,14 +98,15 @@ impl OpenSource {
             let chunk = &slice.chunk;
             let partition = chunk.partition;
             clock.begin(partition.0 as usize);
-            let end = if slice.to > slice.from { after(chunk, slice.to - 1) } else { starts.get(&partition.0).copied().unwrap_or(0) };
+            let end =
+                if slice.to > slice.from { chunk.position_after(slice.to - 1) } else { starts.get(&partition.0).copied().unwrap_or(0) };
             let (of_partition, hasher) = bound.entry(partition.0).or_insert_with(|| {
                 let start = starts.get(&partition.0).copied().unwrap_or(0);
                 (Bound { start, end, records: 0, digest: 0 }, Xxh3::new())
             });
             of_partition.end = end;
             of_partition.records += (slice.to - slice.from) as u64;
-            chunk.digests[slice.from..slice.to].iter().for_each(|digest| hasher.update(&digest.to_le_bytes()));
+            bind(hasher, &chunk.digests[slice.from..slice.to]);
             starts.insert(partition.0, end);
             let keys = match (&dedup, plan.key) {
                 (Some(_), Some(key)) => Some(KeyColumn::encode(&[chunk.rows.column(key).clone()], chunk.rows.num_rows())),
@@ -111,7 +114,17 @@ impl OpenSource {
             };
             let mut used: Vec<u32> = Vec::with_capacity(slice.to - slice.from);
             let before = rejected.len();
-            for record in slice.from..slice.to {
+            // Mostly every record of a chunk is a row: those before the first that is late or future are judged over the plain times, and copied whole.
+            let mut judged = slice.from;
+            if chunk.row_of.is_none() && keys.is_none() {
+                let admitted = |t: &&i64| clock.admit(partition.0 as usize, **t, range) == Admission::Used;
+                judged += chunk.times[slice.from..slice.to].iter().take_while(admitted).count();
+                used.extend(slice.from as u32..judged as u32);
+                times.extend_from_slice(&chunk.times[slice.from..judged]);
+                partitions.resize(times.len(), partition.0);
+                offsets.extend_from_slice(&chunk.offsets[slice.from..judged]);
+            }
+            for record in judged..slice.to {
                 let Some(row) = chunk.row(record) else { continue };
                 let t = chunk.times[row];
                 match clock.admit(partition.0 as usize, t, range) {
@@ -159,18 +172,20 @@ impl OpenSource {
         let batch = EventBatch::new(RecordBatch::try_new(EventBatch::schema_of(&schema), columns).map_err(arrow_error)?);
         let batch = canonical(batch)?;
         let bound = bound.into_iter().map(|(partition, (bound, hasher))| (partition, Bound { digest: hasher.digest(), ..bound })).collect();
-        rejected.sort_by_key(Rejected::order);
-        Ok(ClosedSource { batch, rejected, bound })
+        let blocks = slices.iter().map(|slice| (slice.chunk.partition, slice.chunk.raw.clone())).collect();
+        Ok(ClosedSource { batch, rejected, bound, blocks })
     }
 }
 
-/// The position after a record, from which reading can go on: in text files the end of its line, else the next number.
-fn after(chunk: &DecodedChunk, record: usize) -> u64 {
-    let step = match &chunk.raw {
-        Payload::Text(_) => u64::from(chunk.sizes[record]),
-        Payload::Messages(_) | Payload::Rows(_) => 1,
-    };
-    chunk.offsets[record] + step
+/// Takes the digests of records into that of their binding: their bytes, little-endian, some at a time.
+fn bind(hasher: &mut Xxh3, digests: &[u64]) {
+    let mut bytes = [0; 1024];
+    for part in digests.chunks(bytes.len() / 8) {
+        for (to, digest) in bytes.chunks_exact_mut(8).zip(part) {
+            to.copy_from_slice(&digest.to_le_bytes());
+        }
+        hasher.update(&bytes[..part.len() * 8]);
+    }
 }
 
 impl ClosedSource {

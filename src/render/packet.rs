@@ -43,13 +43,8 @@ pub enum Packet {
         /// The rows.
         rows: Vec<Statistic>,
     },
-    /// Records for one quarantine sink.
-    Rejected {
-        /// Position of the sink.
-        sink: usize,
-        /// The records.
-        records: Vec<Rejected>,
-    },
+    /// Records for the quarantine, to the worker that has their bytes.
+    Rejected(Vec<Rejected>),
     /// Records of one source that an expression failed on (S5.3), to the committer.
     Failed {
         /// The source.
@@ -83,9 +78,9 @@ pub struct EpochInput {
 pub struct ViewInput {
     /// Position of the view in the plan.
     pub view: usize,
-    /// See [`EpochInput`].
+    /// The pipeline's watermark at the end of the epoch (S4.1).
     pub watermark: i64,
-    /// See [`EpochInput`].
+    /// No records, no commit: components hand in their part of the summary.
     pub closing: bool,
     /// The records that update the view.
     pub updates: UpdateSet,
@@ -188,9 +183,9 @@ pub struct FeatureBlock {
 pub struct ModelInput {
     /// Position of the model.
     pub model: usize,
-    /// See [`EpochInput`].
+    /// The pipeline's watermark at the end of the epoch (S4.1).
     pub watermark: i64,
-    /// See [`EpochInput`].
+    /// No records, no commit: components hand in their part of the summary.
     pub closing: bool,
     /// The rows to predict: an event batch of the model's stream after its `where`.
     pub rows: Columns,
@@ -220,9 +215,9 @@ pub struct Arrivals {
 pub struct Watched {
     /// Position of the model.
     pub model: usize,
-    /// See [`EpochInput`].
+    /// The pipeline's watermark at the end of the epoch (S4.1).
     pub watermark: i64,
-    /// See [`EpochInput`].
+    /// No records, no commit: components hand in their part of the summary.
     pub closing: bool,
     /// Event times of the predicted rows.
     pub times: Vec<i64>,
@@ -237,29 +232,55 @@ pub struct Watched {
     /// Identities of the predicted rows, one column, where the stream has a key.
     pub keys: Option<Columns>,
     /// Labels that resolved.
-    pub resolved: Vec<Resolved>,
+    pub resolved: Resolved,
 }
 
-/// A label that met its prediction.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// Labels that met their predictions in an epoch, column by column, in the order they did.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Resolved {
     /// Event time at the canonical position of the pair.
-    pub time: i64,
-    /// The row's identity, for alarms.
-    pub key: ResolvedKey,
+    pub times: Vec<i64>,
     /// The truth.
-    pub label: f64,
-    /// The prediction as emitted.
-    pub prediction: f64,
+    pub labels: Vec<f64>,
+    /// The prediction as emitted; NaN = none.
+    pub predictions: Vec<f64>,
+    /// The identities of the rows.
+    pub keys: ResolvedKeys,
 }
 
-/// The identity of a labelled row; looked up only where an alarm names it.
+/// The identities of labelled rows; looked up only where an alarm names one.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub enum ResolvedKey {
-    /// Row of [`Watched::keys`].
-    Row(u32),
+pub enum ResolvedKeys {
+    /// Rows of [`Watched::keys`].
+    Rows(Vec<u32>),
     /// As text.
-    Text(Box<str>),
+    Texts(Vec<Box<str>>),
+}
+
+impl Resolved {
+    /// Appends one, but for its key.
+    #[inline]
+    pub fn push(&mut self, time: i64, label: f64, prediction: f64) {
+        self.times.push(time);
+        self.labels.push(label);
+        self.predictions.push(prediction);
+    }
+}
+
+impl ResolvedKeys {
+    /// Appends the identity of a row as text; all of an epoch are then text.
+    pub fn push_text(&mut self, text: Box<str>) {
+        match self {
+            Self::Texts(texts) => texts.push(text),
+            Self::Rows(_) => *self = Self::Texts(vec![text]),
+        }
+    }
+}
+
+impl Default for ResolvedKeys {
+    fn default() -> Self {
+        Self::Rows(Vec::new())
+    }
 }
 
 /// Rows for one sink: exactly the columns its expressions use.

@@ -5,6 +5,7 @@
 //! after another (KIP-695 does the same for Kafka Streams).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::open_epoch::{Bound, ClosedSource, OpenSource};
@@ -184,7 +185,7 @@ impl Reading {
         let mut complete = true;
         for (name, binding) in &progress.partitions {
             let Some(partition) = names.iter().position(|known| known == name) else {
-                return Err(self.changed(epoch, format!("has no partition {name} any more")));
+                return Err(self.changed(epoch, format!("has no partition {} any more", self.shown(name))));
             };
             let partition = partition as u32;
             let queue = self.pending.entry(partition).or_default();
@@ -195,7 +196,7 @@ impl Reading {
                 }
                 let Some((chunk, at)) = queue.front_mut() else {
                     if self.ended {
-                        return Err(self.changed(epoch, format!("ends before position {} of {name}", binding.end)));
+                        return Err(self.changed(epoch, format!("ends before position {} of {}", binding.end, self.shown(name))));
                     }
                     complete = false;
                     break;
@@ -226,10 +227,18 @@ impl Reading {
             };
             if !same {
                 let range = format!("{}..{}", binding.start, binding.end);
-                return Err(self.changed(epoch, format!("does not hold the same records at positions {range} of {name}")));
+                return Err(self.changed(epoch, format!("does not hold the same records at positions {range} of {}", self.shown(name))));
             }
         }
         Ok(())
+    }
+
+    /// A partition for messages: a file by its absolute path.
+    fn shown(&self, partition: &str) -> String {
+        match self.plan.kind {
+            SourceKindPlan::File { .. } => crate::sources::absolute(Path::new(partition)),
+            SourceKindPlan::Generator { .. } | SourceKindPlan::Kafka { .. } => partition.to_string(),
+        }
     }
 
     fn changed(&self, epoch: Epoch, what: String) -> Error {

@@ -104,7 +104,10 @@ pub fn relation(index: usize, sink: &SinkPlan, columns: &dyn RelationColumns) ->
         // A row the filter fails on is not written: what is not known to be true is not (S9.1).
         rows = Rows::kept(filter.evaluate_rows(&inputs, columns.rows()).0.as_boolean());
     }
-    let times = rows.iter().map(|row| columns.times()[row]).collect();
+    let times = match rows.chosen {
+        None => columns.times().to_vec(),
+        Some(_) => rows.iter().map(|row| columns.times()[row]).collect(),
+    };
     Ok(RelationRows { sink: index, filtered: true, columns: used(sink, columns, &rows)?, times })
 }
 
@@ -190,7 +193,7 @@ impl RelationColumns for ViewColumns<'_> {
 
     fn column(&self, origin: &RelationOrigin, rows: &Rows) -> Result<ArrayRef> {
         match origin {
-            RelationOrigin::Feature(feature) => Ok(feature_column(self.features, *feature, self.plan[*feature].cell, rows)),
+            RelationOrigin::Feature(feature) => Ok(feature_column(|row| (self.features, row), *feature, self.plan[*feature].cell, rows)),
             other => self.stream.column(other, rows),
         }
     }
@@ -201,17 +204,21 @@ pub fn timestamps(values: Vec<Option<i64>>) -> ArrayRef {
     Arc::new(TimestampMicrosecondArray::from(values).with_timezone("UTC"))
 }
 
-/// One feature of the wanted rows as an Arrow column.
-pub fn feature_column(features: &FeatureRows, column: usize, cell: CellType, rows: &Rows) -> ArrayRef {
-    let valid = BooleanBuffer::collect_bool(rows.len(), |index| features.is_valid(rows.at(index), column));
+/// One feature of the wanted rows as an Arrow column; `place` says in which block a row is, and which of its rows it is.
+pub fn feature_column<'a>(place: impl Fn(usize) -> (&'a FeatureRows, usize), column: usize, cell: CellType, rows: &Rows) -> ArrayRef {
+    let placed = || rows.iter().map(&place);
+    let valid = BooleanBuffer::collect_bool(rows.len(), |index| {
+        let (block, row) = place(rows.at(index));
+        block.is_valid(row, column)
+    });
     let nulls = Some(NullBuffer::new(valid)).filter(|nulls| nulls.null_count() > 0);
-    let bits = rows.iter().map(|row| features.row(row).0[column]);
+    let bits = placed().map(|(block, row)| block.row(row).0[column]);
     match cell {
         CellType::Float64 => Arc::new(Float64Array::new(bits.map(f64::from_bits).collect(), nulls)),
         CellType::Int64 => Arc::new(Int64Array::new(bits.map(|bits| bits as i64).collect(), nulls)),
         CellType::Bool => Arc::new(BooleanArray::new(bits.map(|bits| bits != 0).collect(), nulls)),
         CellType::Timestamp => Arc::new(TimestampMicrosecondArray::new(bits.map(|bits| bits as i64).collect(), nulls).with_timezone("UTC")),
-        CellType::Text => Arc::new(StringArray::from_iter(rows.iter().map(|row| match features.get(row, column, cell) {
+        CellType::Text => Arc::new(StringArray::from_iter(placed().map(|(block, row)| match block.get(row, column, cell) {
             Cell::Text(value) => Some(value),
             _ => None,
         }))),

@@ -58,6 +58,11 @@ impl Routes {
         WorkerIndex((self.models + sink) as u32 % self.workers)
     }
 
+    /// Writes the quarantine: where records are read, since only there are their original bytes.
+    pub fn quarantine(&self) -> WorkerIndex {
+        self.leader()
+    }
+
     /// Output of the streams operator that leads to a view.
     pub fn to_view(&self, view: usize) -> usize {
         view

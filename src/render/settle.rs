@@ -1,9 +1,14 @@
 //! How an epoch of a model is settled, whatever kind of model it is: rows are answered, labels meet predictions, the books are kept, and what learns
 //! learns; everything in canonical order (S10.2, S10.5).
+//!
+//! Answers never depend on the books. So rows are answered a tile at a time, and the books take a tile that is answered.
 
+use std::ops::Range;
+
+use super::input_rows::Tile;
 use super::ledger::{Happening, Kept, Ledger, Met};
 use super::model_epoch::{Answers, ModelEpoch};
-use super::packet::{Resolved, ResolvedKey};
+use super::packet::Resolved;
 use crate::data::Rejected;
 use crate::error::Result;
 use crate::metrics::BaselineGuess;
@@ -13,8 +18,9 @@ use crate::models::Row;
 pub trait Answerer {
     /// Whether each row is answered when its turn comes, after the labels before it (`learn = "record"`); else all rows are answered first.
     fn by_record(&self) -> bool;
-    /// Appends the answer of row `row` to `answers`, and learns from `label` (value, weight) where one is given. True if nothing was learned before.
-    fn answer(&mut self, epoch: &ModelEpoch, row: usize, label: Option<(f64, f64)>, answers: &mut Answers) -> bool;
+    /// Appends the answers of `rows`, one after another, to `answers`; with `learns`, after each answer, learns from the row's own label if it has one.
+    /// Gives the rows that were answered before anything had been learned: so many, the first ones. `tile` is room for their inputs.
+    fn answer(&mut self, epoch: &ModelEpoch, rows: Range<usize>, learns: bool, tile: &mut Tile, answers: &mut Answers) -> usize;
     /// A label met a row that was answered before.
     fn learn(&mut self, row: Row<'_>, y: f64, weight: f64);
 }
@@ -25,59 +31,79 @@ pub struct Outcomes {
     /// Labels that met their rows.
     pub met: Vec<Met>,
     /// The same for monitors.
-    pub resolved: Vec<Resolved>,
+    pub resolved: Resolved,
     /// Labels that came second.
     pub rejected: Vec<Rejected>,
 }
 
-/// Settles `epoch`: fills `answers` and writes the books.
-pub fn settle<A: Answerer>(ledger: &mut Ledger, epoch: &ModelEpoch, answers: &mut Answers, answerer: &mut A) -> Result<Outcomes> {
+/// Settles `epoch`: fills `answers` and writes the books. `tile` is room for inputs.
+pub fn settle<A: Answerer>(
+    ledger: &mut Ledger,
+    epoch: &ModelEpoch,
+    answers: &mut Answers,
+    answerer: &mut A,
+    tile: &mut Tile,
+) -> Result<Outcomes> {
     answers.predictions.reserve(epoch.len());
-    answers.degraded.reserve(epoch.len());
     match ledger.joins_labels() {
-        true => late_labels(ledger, epoch, answers, answerer),
-        false => column_labels(ledger, epoch, answers, answerer),
+        true => late_labels(ledger, epoch, answers, answerer, tile),
+        false => column_labels(ledger, epoch, answers, answerer, tile),
     }
 }
 
+/// The rows of `epoch`, a tile at a time.
+fn tiles(epoch: &ModelEpoch) -> impl Iterator<Item = Range<usize>> + use<> {
+    let rows = epoch.len();
+    (0..rows).step_by(Tile::ROWS).map(move |start| start..rows.min(start + Tile::ROWS))
+}
+
 /// Labels are in the rows, or there are none.
-fn column_labels<A: Answerer>(ledger: &mut Ledger, epoch: &ModelEpoch, answers: &mut Answers, answerer: &mut A) -> Result<Outcomes> {
+fn column_labels<A: Answerer>(
+    ledger: &mut Ledger,
+    epoch: &ModelEpoch,
+    answers: &mut Answers,
+    answerer: &mut A,
+    tile: &mut Tile,
+) -> Result<Outcomes> {
     let rows = epoch.len();
     let by_record = answerer.by_record();
-    let label_of = |row: usize| {
-        let y = epoch.input.labels.get(row).copied().filter(|y| !y.is_nan())?;
-        Some((y, epoch.input.weights.get(row).copied().unwrap_or(1.0)))
-    };
     // Guesses outlive their row only where it is settled later.
     let keeps_guesses = !by_record || ledger.has_row_sinks();
     let mut frozen = Vec::with_capacity(if keeps_guesses { rows } else { 0 });
     let mut outcomes = Outcomes::default();
-    outcomes.resolved.reserve(if ledger.is_watched() { rows } else { 0 });
-    for row in 0..rows {
-        let label = label_of(row).filter(|_| by_record);
-        let cold = answerer.answer(epoch, row, label, answers);
-        let guess = ledger.asked(cold);
-        if keeps_guesses {
-            frozen.push(guess);
-        }
-        if let Some((y, _)) = label {
-            resolve(ledger, epoch, row, y, answers.predictions[row], guess, &mut outcomes);
+    ledger.expect_resolved(rows, &mut outcomes.resolved);
+    for rows in tiles(epoch) {
+        let cold = answerer.answer(epoch, rows.clone(), by_record, tile, answers);
+        for row in rows.clone() {
+            let guess = ledger.asked(row - rows.start < cold);
+            if keeps_guesses {
+                frozen.push(guess);
+            }
+            if by_record && let Some((y, _)) = epoch.label(row) {
+                resolve(ledger, epoch, row, y, answers.predictions[row], guess, &mut outcomes);
+            }
         }
     }
     if !by_record {
-        for (row, baseline) in frozen.iter().enumerate() {
-            let Some((y, weight)) = label_of(row) else { continue };
-            let (x, valid) = epoch.row(row);
-            answerer.learn(Row { x, valid }, y, weight);
-            resolve(ledger, epoch, row, y, answers.predictions[row], *baseline, &mut outcomes);
+        for rows in tiles(epoch) {
+            let mut gathered = false;
+            for row in rows.clone() {
+                let Some((y, weight)) = epoch.label(row) else { continue };
+                if !gathered {
+                    epoch.gather(rows.clone(), tile);
+                    gathered = true;
+                }
+                answerer.learn(tile.row(row - rows.start), y, weight);
+                resolve(ledger, epoch, row, y, answers.predictions[row], frozen[row], &mut outcomes);
+            }
         }
     }
     if ledger.has_row_sinks() {
         let kept = Kept::default();
         kept.fill(ledger.keep(epoch, answers)?);
         for (row, baseline) in frozen.iter().enumerate() {
-            if let Some((y, _)) = label_of(row) {
-                let served = ledger.served(epoch, row, answers.predictions[row], *baseline, &kept);
+            if let Some((y, _)) = epoch.label(row) {
+                let served = ledger.served(epoch, row, answers.predictions[row], *baseline, &kept, tile);
                 let time = epoch.rows.times()[row];
                 outcomes.met.push(Met { served, row_time: time, y, label_time: time });
             }
@@ -86,23 +112,28 @@ fn column_labels<A: Answerer>(ledger: &mut Ledger, epoch: &ModelEpoch, answers: 
     Ok(outcomes)
 }
 
+#[inline]
 fn resolve(ledger: &mut Ledger, epoch: &ModelEpoch, row: usize, y: f64, prediction: f64, frozen: BaselineGuess, outcomes: &mut Outcomes) {
     let time = epoch.rows.times()[row];
     ledger.resolved(time, y, prediction, frozen);
-    if ledger.is_watched() {
-        outcomes.resolved.push(Resolved { time, key: ledger.resolved_key(&epoch.rows, row), label: y, prediction });
-    }
+    ledger.watch_row(epoch, row, y, prediction, &mut outcomes.resolved);
 }
 
 /// Labels arrive on another stream: rows and labels in canonical order, then what expired (S4.3).
-fn late_labels<A: Answerer>(ledger: &mut Ledger, epoch: &ModelEpoch, answers: &mut Answers, answerer: &mut A) -> Result<Outcomes> {
-    let rows = epoch.len();
+fn late_labels<A: Answerer>(
+    ledger: &mut Ledger,
+    epoch: &ModelEpoch,
+    answers: &mut Answers,
+    answerer: &mut A,
+    tile: &mut Tile,
+) -> Result<Outcomes> {
     let by_record = answerer.by_record();
     let mut outcomes = Outcomes::default();
-    let mut cold = vec![false; rows];
+    // Rows asked before anything was learned: the first ones.
+    let mut cold = 0;
     if !by_record {
-        for (row, cold) in cold.iter_mut().enumerate() {
-            *cold = answerer.answer(epoch, row, None, answers);
+        for rows in tiles(epoch) {
+            cold += answerer.answer(epoch, rows, false, tile, answers);
         }
     }
     // By record a prediction is known only when its turn comes: rows wait under columns that are filled in at the end.
@@ -111,10 +142,10 @@ fn late_labels<A: Answerer>(ledger: &mut Ledger, epoch: &ModelEpoch, answers: &m
         let pair = match happening {
             Happening::Row(row) => {
                 if by_record {
-                    cold[row] = answerer.answer(epoch, row, None, answers);
+                    cold += answerer.answer(epoch, row..row + 1, false, tile, answers);
                 }
-                let frozen = ledger.asked(cold[row]);
-                let served = ledger.served(epoch, row, answers.predictions[row], frozen, &kept);
+                let frozen = ledger.asked(row < cold);
+                let served = ledger.served(epoch, row, answers.predictions[row], frozen, &kept, tile);
                 ledger.row_waits(epoch, row, served)
             }
             Happening::Label(label) => ledger.label_arrives(epoch, label, &mut outcomes.rejected),
@@ -138,9 +169,6 @@ fn late_labels<A: Answerer>(ledger: &mut Ledger, epoch: &ModelEpoch, answers: &m
 fn meet<A: Answerer>(ledger: &mut Ledger, answerer: &mut A, pair: Met, time: i64, outcomes: &mut Outcomes) {
     answerer.learn(pair.served.row(), pair.y, pair.served.weight);
     ledger.resolved(pair.row_time, pair.y, pair.served.prediction, pair.served.frozen);
-    if ledger.is_watched() {
-        let key = ResolvedKey::Text(pair.served.key.clone());
-        outcomes.resolved.push(Resolved { time, key, label: pair.y, prediction: pair.served.prediction });
-    }
+    ledger.watch_pair(&pair, time, &mut outcomes.resolved);
     outcomes.met.push(pair);
 }

@@ -4,21 +4,23 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, BinaryArray, Int64Array, RecordBatch, RecordBatchOptions, StringArray};
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, RecordBatchOptions, StringArray};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Field, Schema};
 
+use super::ingest::Minted;
 use super::packet::{FeatureBlock, Packet, Reader, RelationRows, SinkOutput};
+use super::quarantine::Quarantined;
 use super::relation::{SourceNames, StreamColumns, ViewColumns, relation, timestamps};
 use super::routes::Routes;
 use super::streams::{arrow_error, certain};
-use crate::data::{CellType, Columns, EventBatch, FeatureRows, Reason, Rejected};
+use crate::data::{CellType, Columns, EventBatch, FeatureRows, Rejected};
 use crate::dataflow::Outbox;
 use crate::drift::Statistic;
 use crate::error::{Error, Exit, Result};
 use crate::expressions::Expression;
 use crate::plan::{Plan, RelationOrigin, SinkFrom, SinkKindPlan, SinkPlan};
-use crate::sinks::{Encoder, SinkRows, UNTIMED};
+use crate::sinks::{Encoder, SinkRows};
 use crate::time::Epoch;
 
 /// The logic of the sinks that a worker has.
@@ -26,6 +28,8 @@ pub struct Sinks {
     plan: Arc<Plan>,
     routes: Routes,
     names: Arc<SourceNames>,
+    /// On the leading worker the bytes of the records that may be quarantined.
+    minted: Minted,
     open: BTreeMap<usize, Sink>,
 }
 
@@ -33,7 +37,6 @@ pub struct Sinks {
 #[derive(Default)]
 struct Arrived {
     relations: Vec<RelationRows>,
-    rejected: Vec<Rejected>,
     statistics: Vec<Statistic>,
     view_rows: Option<EventBatch>,
     blocks: Vec<FeatureBlock>,
@@ -41,17 +44,18 @@ struct Arrived {
 
 impl Sinks {
     /// The logic for `plan`.
-    pub fn new(plan: Arc<Plan>, routes: Routes, names: Arc<SourceNames>) -> Self {
-        Self { plan, routes, names, open: BTreeMap::new() }
+    pub fn new(plan: Arc<Plan>, routes: Routes, names: Arc<SourceNames>, minted: Minted) -> Self {
+        Self { plan, routes, names, minted, open: BTreeMap::new() }
     }
 
     /// Encodes a closed epoch.
     pub fn close(&mut self, epoch: Epoch, parcels: Vec<Packet>, outbox: &mut Outbox<Packet>) -> Result<()> {
         let mut arrived: BTreeMap<usize, Arrived> = BTreeMap::new();
+        let mut rejected: Vec<Rejected> = Vec::new();
         for parcel in parcels {
             match parcel {
                 Packet::Relation(rows) => arrived.entry(rows.sink).or_default().relations.push(rows),
-                Packet::Rejected { sink, records } => arrived.entry(sink).or_default().rejected.extend(records),
+                Packet::Rejected(records) => rejected.extend(records),
                 Packet::Statistics { sink, rows } => arrived.entry(sink).or_default().statistics.extend(rows),
                 Packet::ViewRows { sink, rows } => arrived.entry(sink).or_default().view_rows = Some(EventBatch::new(rows.0)),
                 Packet::Features(block) => match block.reader {
@@ -62,11 +66,32 @@ impl Sinks {
             }
         }
         for (index, arrived) in arrived {
-            let sink = match self.open.entry(index) {
-                Entry::Occupied(open) => open.into_mut(),
-                Entry::Vacant(slot) => slot.insert(Sink::new(self.plan.clone(), index, self.routes, self.names.clone())?),
-            };
-            sink.close(epoch, arrived, outbox)?;
+            self.sink(index)?.close(epoch, arrived, outbox)?;
+        }
+        if rejected.is_empty() { Ok(()) } else { self.quarantine(epoch, &rejected, outbox) }
+    }
+
+    /// The sink at position `index`, opened at its first use.
+    fn sink(&mut self, index: usize) -> Result<&mut Sink> {
+        Ok(match self.open.entry(index) {
+            Entry::Occupied(open) => open.into_mut(),
+            Entry::Vacant(slot) => slot.insert(Sink::new(self.plan.clone(), index, self.routes, self.names.clone())?),
+        })
+    }
+
+    /// Encodes the rejected records of an epoch for every sink that reads the quarantine.
+    fn quarantine(&mut self, epoch: Epoch, rejected: &[Rejected], outbox: &mut Outbox<Packet>) -> Result<()> {
+        let (plan, names, minted) = (self.plan.clone(), self.names.clone(), self.minted.clone());
+        let minted = minted.borrow();
+        let Some(minted) = minted.get(&epoch) else {
+            return Err(Error::internal(format!("records rejected in epoch {epoch} reached a worker that has not their bytes")));
+        };
+        for (index, declared) in plan.sinks.iter().enumerate().filter(|(_, sink)| sink.from == SinkFrom::Quarantine) {
+            let in_messages = matches!(declared.kind, SinkKindPlan::Kafka { .. });
+            let rows = Quarantined::new(rejected, &minted.originals, in_messages)?;
+            let sink = self.sink(index)?;
+            let rows = sink.fixed(rows.columns(&names), rows.times())?;
+            sink.encode(&rows, outbox)?;
         }
         Ok(())
     }
@@ -97,7 +122,7 @@ impl Sink {
     }
 
     fn close(&mut self, epoch: Epoch, arrived: Arrived, outbox: &mut Outbox<Packet>) -> Result<()> {
-        let Arrived { mut relations, mut rejected, statistics, view_rows, blocks } = arrived;
+        let Arrived { mut relations, statistics, view_rows, blocks } = arrived;
         if let (Some(rows), SinkFrom::View(view)) = (view_rows, &self.declared().from) {
             let view = &self.plan.views[*view];
             let types: Vec<CellType> = view.features.iter().map(|feature| feature.cell).collect();
@@ -109,16 +134,6 @@ impl Sink {
             }
             let stream = StreamColumns { batch: &rows, source: self.plan.streams[view.stream].source, epoch, names: &self.names };
             relations.push(relation(self.sink, self.declared(), &ViewColumns { stream, features: &features, plan: &view.features })?);
-        }
-        if !rejected.is_empty() {
-            rejected.sort_by_key(Rejected::order);
-            if matches!(self.declared().kind, SinkKindPlan::Kafka { .. }) {
-                rejected.iter_mut().for_each(shorten);
-            }
-            // Brokers refuse messages from the future.
-            let time = |one: &Rejected| one.event_time.filter(|_| one.reason != Reason::Future).unwrap_or(UNTIMED);
-            let times = rejected.iter().map(time).collect();
-            relations.push(self.fixed(quarantine_columns(&rejected, &self.names), times)?);
         }
         if !statistics.is_empty() {
             relations.push(self.fixed(statistics_columns(&statistics), statistics.iter().map(|one| one.event_time).collect())?);
@@ -192,35 +207,6 @@ impl Sink {
         }
         Ok(expression.evaluate_rows(&inputs, batch.num_rows()).0)
     }
-}
-
-/// Most bytes of a record that a message about it carries: escaped sixfold it is still below the 1 MB that brokers take unless told otherwise.
-const RAW_IN_MESSAGE: usize = 128 << 10;
-
-/// Cuts a record that would make its message too large: a message that no broker takes would end every run at the same place.
-fn shorten(one: &mut Rejected) {
-    let size = one.raw.len();
-    if size > RAW_IN_MESSAGE {
-        // Not inside a character.
-        let cut = (RAW_IN_MESSAGE - 3..=RAW_IN_MESSAGE).rev().find(|at| one.raw[*at] & 0xC0 != 0x80).unwrap_or(RAW_IN_MESSAGE);
-        one.raw.truncate(cut);
-        one.detail = format!("{} (the first {cut} of {size} bytes are kept)", one.detail);
-    }
-}
-
-/// The columns of `quarantine` (S13.1): source, partition, offset, reason, detail, event_time, raw, raw_base64.
-fn quarantine_columns(records: &[Rejected], names: &SourceNames) -> Vec<ArrayRef> {
-    let text = |raw: &Rejected| std::str::from_utf8(&raw.raw).ok().map(str::to_owned);
-    vec![
-        Arc::new(StringArray::from_iter_values(records.iter().map(|one| names.source(one.source)))),
-        Arc::new(StringArray::from_iter_values(records.iter().map(|one| names.partition(one.source, one.partition.0)))),
-        Arc::new(Int64Array::from_iter_values(records.iter().map(|one| one.offset as i64))),
-        Arc::new(StringArray::from_iter_values(records.iter().map(|one| one.reason.as_str()))),
-        Arc::new(StringArray::from_iter_values(records.iter().map(|one| one.detail.as_str()))),
-        timestamps(records.iter().map(|one| one.event_time).collect()),
-        Arc::new(StringArray::from_iter(records.iter().map(text))),
-        Arc::new(BinaryArray::from_iter(records.iter().map(|one| std::str::from_utf8(&one.raw).is_err().then_some(&one.raw[..])))),
-    ]
 }
 
 /// The columns of `monitors.N` (S13.1).

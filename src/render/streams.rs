@@ -91,16 +91,7 @@ impl Streams {
             outbox.send(self.routes.to_committer(), self.routes.leader(), Packet::Failed { source, count });
         }
         if !evaluation.rejected.is_empty() {
-            evaluation.rejected.sort_by_key(Rejected::order);
-            for (index, sink) in plan.sinks.iter().enumerate() {
-                if sink.from == SinkFrom::Quarantine {
-                    outbox.send(
-                        self.routes.to_sinks(),
-                        self.routes.sink(index),
-                        Packet::Rejected { sink: index, records: evaluation.rejected.clone() },
-                    );
-                }
-            }
+            outbox.send(self.routes.to_sinks(), self.routes.quarantine(), Packet::Rejected(evaluation.rejected));
         }
         Ok(())
     }
@@ -365,7 +356,6 @@ impl Evaluation<'_> {
                 reason: Reason::Expression,
                 detail: format!("{component}: {message}"),
                 event_time: Some(rows.times()[row]),
-                raw: row_json(rows, row),
             });
         }
     }
@@ -414,12 +404,6 @@ impl Evaluation<'_> {
         let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.len()));
         RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options).map(Columns).map_err(arrow_error)
     }
-}
-
-/// The user's columns of a row as JSON: what quarantine shows of a record that was already decoded.
-pub fn row_json(rows: &EventBatch, row: usize) -> Vec<u8> {
-    let user: Vec<usize> = (0..rows.rows().num_columns() - EventBatch::HIDDEN).collect();
-    rows.rows().project(&user).map(|user| crate::codecs::row_as_json(&user, row)).unwrap_or_default()
 }
 
 /// A condition's outcome with unknown as false (S9.1).

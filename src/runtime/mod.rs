@@ -14,6 +14,7 @@ mod signals;
 mod summary;
 mod summary_text;
 mod test_command;
+mod unchanged;
 
 pub use bindings::{bindings, bindings_text};
 pub use disk::Disk;

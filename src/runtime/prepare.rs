@@ -8,7 +8,7 @@ use crate::dataflow::{Committed, Fault};
 use crate::error::Result;
 use crate::inference::Network;
 use crate::plan::{ModelKindPlan, Plan, SinkKindPlan, SourceKindPlan};
-use crate::progress::{CommitSettings, KafkaSettings};
+use crate::progress::{CommitSettings, Inputs, KafkaSettings};
 use crate::render::{Prepared, SourceNames, TableIndex};
 use crate::sinks::{SinkSettings, Target};
 use crate::sources;
@@ -51,8 +51,8 @@ fn names(plan: &Plan) -> SourceNames {
     SourceNames { sources: plan.sources.iter().map(|source| (source.id.name().to_string(), of(source))).collect() }
 }
 
-/// What the committer has to know of the plan.
-pub fn commit_settings(prepared: &Prepared, options: &RunOptions) -> CommitSettings {
+/// What the committer has to know of the plan, and of the files that are about to be read.
+pub fn commit_settings(prepared: &Prepared, options: &RunOptions) -> Result<CommitSettings> {
     let plan = &prepared.plan;
     let folder = state_dir(plan, options);
     let place = |path: &str| PathBuf::from(path.replace("{state}", &folder.to_string_lossy()));
@@ -72,15 +72,21 @@ pub fn commit_settings(prepared: &Prepared, options: &RunOptions) -> CommitSetti
     });
     let device = devices(prepared.networks.iter().flatten().map(Network::device_kind));
     let kafka = plan.kafka.as_ref().map(|kafka| KafkaSettings { brokers: kafka.brokers.clone(), options: kafka.options.clone() });
-    CommitSettings {
+    let files = plan.sources.iter().filter_map(|source| match &source.kind {
+        SourceKindPlan::File { paths, .. } => Some((source.id.name(), paths.as_slice())),
+        SourceKindPlan::Generator { .. } | SourceKindPlan::Kafka { .. } => None,
+    });
+    Ok(CommitSettings {
         pipeline: plan.name.clone(),
         sinks: sinks.collect(),
         kafka,
         fresh: options.fresh,
         fingerprint: plan.fingerprint.whole.clone(),
+        components: plan.fingerprint.components.iter().map(|(id, digest)| (id.to_string(), digest.clone())).collect(),
+        inputs: Inputs::look(files)?,
         device,
         state_dir: folder,
-    }
+    })
 }
 
 /// What the progress record says of the devices of a plan's networks, in plan order (S11.3); once if they all have one kind.

@@ -13,6 +13,7 @@ use super::handshake::agree;
 use super::prepare::{commit_settings, prepare, state_dir};
 use super::signals;
 use super::summary::Summary;
+use super::unchanged::check_unchanged;
 use crate::dataflow::Waker;
 use crate::error::{Error, Exit, Result};
 use crate::ids::PartitionIndex;
@@ -124,9 +125,16 @@ pub fn run_bound(plan: Plan, options: &RunOptions, bindings: Option<Vec<Progress
         return Ok(Outcome::Followed);
     }
     let folder = state_dir(&prepared.plan, options);
-    let (committer, recovered) = Committer::open(commit_settings(&prepared, options))?;
+    let settings = commit_settings(&prepared, options)?;
+    let inputs = settings.inputs.clone();
+    let (committer, recovered) = Committer::open(settings)?;
     recovered.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     if recovered.finished {
+        if !recovered.touched.is_empty() {
+            tracing::info!(files = recovered.touched.len(), "input files do not look as they did when the run began: reading them again");
+            check_unchanged(&prepared.plan, &recovered.touched, &recovered.records)?;
+            inputs.store(&folder)?;
+        }
         if options.cluster.hosts.len() > 1 {
             // The other processes wait for this one; without a source they end at once.
             work(&prepared, options, None)?;
@@ -277,9 +285,9 @@ fn opener(prepared: &Prepared, threads: usize, starts: Starts) -> Box<dyn FnOnce
     Box::new(move |waker| {
         let wake: sources::Wake = Arc::new(move || waker.wake());
         let pool = DecodePool::new(threads)?;
-        let limits = Limits::default();
         let open = |source: &SourcePlan| {
             let kafka = matches!(source.kind, SourceKindPlan::Kafka { .. });
+            let limits = if kafka { Limits::default() } else { Limits::of_epochs(plan.epoch.max_rows, plan.epoch.max_bytes) };
             let starts = starts.get(source.id.name()).filter(|_| kafka).map_or(&[][..], Vec::as_slice);
             sources::open(source, plan.kafka.as_ref(), starts, limits, &pool, wake.clone())
         };

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, RecordBatch, StringArray};
+use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, RecordBatch};
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::cast;
 use arrow::datatypes::{
@@ -13,7 +13,8 @@ use arrow::datatypes::{
     TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt64Type,
 };
 
-use super::{base64, date, decimal, float32, float64, instant, integer, string};
+use super::{base64, date, decimal, float32, float64, instant, integer, string, string_part};
+use crate::data::append_part;
 
 /// The type a column of type `kind` is cast to before it is written; itself for most. `None`: it cannot be written.
 pub(crate) fn encodable(kind: &DataType) -> Option<DataType> {
@@ -50,13 +51,14 @@ enum Values<'a> {
     Float32(&'a [f32]),
     Float64(&'a [f64]),
     Decimal(&'a [i128], i8),
-    Text(&'a StringArray),
+    /// The offsets of the texts, and the bytes they are in.
+    Text(&'a [i32], &'a [u8]),
     Binary(&'a BinaryArray),
     Date(&'a [i32]),
     /// Units since 1970 and how many of them are a second.
     Instant(&'a [i64], i64),
     List(&'a OffsetBuffer<i32>, Box<JsonColumn<'a>>),
-    Struct(Vec<(Vec<u8>, JsonColumn<'a>)>),
+    Struct(Vec<(Prefix, JsonColumn<'a>)>),
 }
 
 impl<'a> JsonColumn<'a> {
@@ -71,7 +73,10 @@ impl<'a> JsonColumn<'a> {
             DataType::Float32 => Values::Float32(array.as_primitive::<Float32Type>().values()),
             DataType::Float64 => Values::Float64(array.as_primitive::<Float64Type>().values()),
             DataType::Decimal128(_, scale) => Values::Decimal(array.as_primitive::<Decimal128Type>().values(), *scale),
-            DataType::Utf8 => Values::Text(array.as_string::<i32>()),
+            DataType::Utf8 => {
+                let texts = array.as_string::<i32>();
+                Values::Text(texts.value_offsets(), texts.value_data())
+            }
             DataType::Binary => Values::Binary(array.as_binary::<i32>()),
             DataType::Date32 => Values::Date(array.as_primitive::<Date32Type>().values()),
             DataType::Timestamp(TimeUnit::Second, _) => Values::Instant(array.as_primitive::<TimestampSecondType>().values(), 1),
@@ -93,7 +98,7 @@ impl<'a> JsonColumn<'a> {
                 let inner = fields.iter().zip(columns).enumerate();
                 Values::Struct(
                     inner
-                        .map(|(at, (field, column))| Ok((prefix(at, field.name()), JsonColumn::new(column)?)))
+                        .map(|(at, (field, column))| Ok((Prefix::new(at, field.name()), JsonColumn::new(column)?)))
                         .collect::<Result<_, String>>()?,
                 )
             }
@@ -118,7 +123,7 @@ impl<'a> JsonColumn<'a> {
         match &self.values {
             Values::Int64(values) => integer(out, values[row]),
             Values::Float64(values) => *non_finite += u64::from(!float64(out, values[row])),
-            Values::Text(values) => string(out, values.value(row)),
+            Values::Text(offsets, bytes) => string_part(out, bytes, offsets[row] as usize, offsets[row + 1] as usize),
             Values::Int32(values) => integer(out, values[row]),
             Values::UInt64(values) => integer(out, values[row]),
             Values::Float32(values) => *non_finite += u64::from(!float32(out, values[row])),
@@ -142,7 +147,7 @@ impl<'a> JsonColumn<'a> {
             }
             Values::Struct(fields) => {
                 for (prefix, column) in fields {
-                    out.extend_from_slice(prefix);
+                    prefix.write(out);
                     column.write(row, out, non_finite);
                 }
                 out.extend_from_slice(if fields.is_empty() { b"{}" } else { b"}" });
@@ -155,7 +160,7 @@ impl<'a> JsonColumn<'a> {
     /// The caller has seen to nulls.
     pub(crate) fn write_plain(&self, row: usize, out: &mut Vec<u8>) {
         match &self.values {
-            Values::Text(values) => out.extend_from_slice(values.value(row).as_bytes()),
+            Values::Text(offsets, bytes) => append_part(out, bytes, offsets[row] as usize, offsets[row + 1] as usize),
             Values::Binary(values) => base64(out, values.value(row)),
             Values::Date(values) => date(out, i64::from(values[row])),
             Values::Instant(values, per_second) => instant(out, values[row], *per_second),
@@ -172,25 +177,42 @@ impl<'a> JsonColumn<'a> {
     }
 }
 
-/// What stands before the value of field number `at`: `{"name":` or `,"name":`.
-fn prefix(at: usize, name: &str) -> Vec<u8> {
-    let mut out = vec![if at == 0 { b'{' } else { b',' }];
-    string(&mut out, name);
-    out.push(b':');
-    out
+/// What stands before the value of a field: `{"name":` or `,"name":`.
+#[derive(Clone, Debug)]
+struct Prefix {
+    /// The bytes, and zeros behind them, so that a fixed number can be copied.
+    padded: Vec<u8>,
+    length: usize,
+}
+
+impl Prefix {
+    /// That of field number `at` of an object.
+    fn new(at: usize, name: &str) -> Self {
+        let mut padded = vec![if at == 0 { b'{' } else { b',' }];
+        string(&mut padded, name);
+        padded.push(b':');
+        let length = padded.len();
+        padded.resize(length + 16, 0);
+        Self { padded, length }
+    }
+
+    #[inline(always)]
+    fn write(&self, out: &mut Vec<u8>) {
+        append_part(out, &self.padded, 0, self.length);
+    }
 }
 
 /// The template of a JSON object per row: fields in schema order, no spaces.
 #[derive(Clone, Debug)]
 pub(crate) struct JsonRows {
-    prefixes: Vec<Vec<u8>>,
+    prefixes: Vec<Prefix>,
     kinds: Vec<DataType>,
 }
 
 impl JsonRows {
     /// A template for output columns of `schema`; the error names the column that cannot be written.
     pub(crate) fn new(schema: &SchemaRef) -> Result<Self, String> {
-        let prefixes = schema.fields().iter().enumerate().map(|(at, field)| prefix(at, field.name())).collect();
+        let prefixes = schema.fields().iter().enumerate().map(|(at, field)| Prefix::new(at, field.name())).collect();
         let kinds = schema.fields().iter().map(|field| {
             encodable(field.data_type()).ok_or_else(|| format!("column `{}` of type {} cannot be written", field.name(), field.data_type()))
         });
@@ -215,7 +237,7 @@ impl JsonRows {
     #[inline]
     pub(crate) fn write(&self, columns: &[JsonColumn<'_>], row: usize, out: &mut Vec<u8>, non_finite: &mut u64) {
         for (prefix, column) in self.prefixes.iter().zip(columns) {
-            out.extend_from_slice(prefix);
+            prefix.write(out);
             column.write(row, out, non_finite);
         }
         out.extend_from_slice(if self.prefixes.is_empty() { b"{}" } else { b"}" });

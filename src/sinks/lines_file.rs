@@ -38,6 +38,9 @@ impl LinesFile {
         let last = recorded.iter().rev().find_map(|output| output.length.zip(output.running));
         let (length, digest) = last.unwrap_or((0, Digest(Xxh3::new().digest())));
         let folder = super::parent_of(path);
+        if length > 0 && !path.exists() {
+            return Err(damaged(path, "was written by this run and is gone"));
+        }
         fs::create_dir_all(folder).map_err(|error| Error::io("create the folder", folder, &error))?;
         let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed("open"))?;
         let found = file.metadata().map_err(failed("look at"))?;
@@ -47,11 +50,11 @@ impl LinesFile {
             return Ok(writer);
         }
         if found.len() < length {
-            return Err(writer.damaged(&format!("has {} bytes where {length} were written", found.len())));
+            return Err(damaged(path, &format!("has {} bytes where {length} were written", found.len())));
         }
         writer.hash_prefix(length).map_err(failed("read"))?;
         if Digest(writer.running.digest()) != digest {
-            return Err(writer.damaged("was changed since it was written"));
+            return Err(damaged(path, "was changed since it was written"));
         }
         file = writer.file;
         file.set_len(length).and_then(|()| file.seek(SeekFrom::Start(length))).and_then(|_| file.sync_all()).map_err(failed("truncate"))?;
@@ -71,14 +74,15 @@ impl LinesFile {
         }
         Ok(())
     }
+}
 
-    fn damaged(&self, what: &str) -> Error {
-        Error::new(
-            Exit::Data,
-            format!("{} {what}, so the run cannot be continued", super::shown(&self.path)),
-            "put the file back as it was, or start over and replace all outputs with --fresh",
-        )
-    }
+/// A file that is not what the records name.
+fn damaged(path: &Path, what: &str) -> Error {
+    Error::new(
+        Exit::Data,
+        format!("{} {what}, so the run cannot be continued", super::shown(path)),
+        "put the file back as it was, or start over and replace all outputs with --fresh",
+    )
 }
 
 impl Writer for LinesFile {
@@ -149,6 +153,9 @@ mod tests {
         assert!(changed.cause.contains("was changed") && changed.help.contains("--fresh"), "{changed}");
         fs::write(&path, b"{").unwrap();
         assert!(LinesFile::open(&path, &[&outputs[1]]).err().unwrap().cause.contains("has 1 bytes where 8"));
+        let moved = folder.path().join("moved.ndjson");
+        assert!(LinesFile::open(&moved, &[&outputs[1]]).err().unwrap().cause.contains("is gone"));
+        assert!(!moved.exists(), "nothing is made where something is missed");
         assert!(LinesFile::holds_rows(&path).unwrap().is_some());
         assert!(LinesFile::holds_rows(&folder.path().join("none")).unwrap().is_none());
     }

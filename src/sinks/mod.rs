@@ -37,7 +37,7 @@ pub(crate) use {
     part_file::{ClosedPart, OpenPart, sha256_of},
     part_names::{PartName, folder_of},
     rows::{content_digest, logical_bytes},
-    text::{base64, date, decimal, float32, float64, instant, integer, string},
+    text::{base64, date, decimal, float32, float64, instant, integer, string, string_part},
     writer::{parent_of, remove_file, rename_file, replace_file, shown, sync_folder, sync_folder_of},
 };
 

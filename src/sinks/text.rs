@@ -3,10 +3,12 @@
 //! Integers through `itoa`, floats in the shortest form that reads back equal through `zmij` (Schubfach, R. Giulietti 2020; S13.3). Dates use
 //! the proleptic Gregorian calendar by Howard Hinnant's `civil_from_days`.
 
+use crate::data::{append_part, append_short};
+
 /// Appends an integer in decimal.
 #[inline]
 pub(crate) fn integer<I: itoa::Integer>(out: &mut Vec<u8>, value: I) {
-    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+    append_short(out, itoa::Buffer::new().format(value).as_bytes());
 }
 
 /// Appends a finite double in its shortest form; `false`, with `null` appended, if it is not finite (S13.3).
@@ -16,7 +18,7 @@ pub(crate) fn float64(out: &mut Vec<u8>, value: f64) -> bool {
         out.extend_from_slice(b"null");
         return false;
     }
-    out.extend_from_slice(zmij::Buffer::new().format_finite(value).as_bytes());
+    append_short(out, zmij::Buffer::new().format_finite(value).as_bytes());
     true
 }
 
@@ -27,7 +29,7 @@ pub(crate) fn float32(out: &mut Vec<u8>, value: f32) -> bool {
         out.extend_from_slice(b"null");
         return false;
     }
-    out.extend_from_slice(zmij::Buffer::new().format_finite(value).as_bytes());
+    append_short(out, zmij::Buffer::new().format_finite(value).as_bytes());
     true
 }
 
@@ -145,11 +147,47 @@ const ESCAPE: [u8; 256] = {
     table
 };
 
+/// Whether one of eight bytes has to be escaped inside a JSON string. A borrow in the subtractions can only mark more bytes where one is marked already.
+#[inline(always)]
+fn has_escape(word: u64) -> bool {
+    const LOW: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let (quote, slash) = (word ^ (LOW * u64::from(b'"')), word ^ (LOW * u64::from(b'\\')));
+    let found = (quote.wrapping_sub(LOW) & !quote) | (slash.wrapping_sub(LOW) & !slash) | (word.wrapping_sub(LOW * 0x20) & !word);
+    found & HIGH != 0
+}
+
 /// Appends a JSON string with its quotes.
+#[inline]
 pub(crate) fn string(out: &mut Vec<u8>, text: &str) {
+    string_part(out, text.as_bytes(), 0, text.len());
+}
+
+/// The same for the text that is `data[start..end]`; fastest where `data` goes on behind `end`.
+#[inline]
+pub(crate) fn string_part(out: &mut Vec<u8>, data: &[u8], start: usize, end: usize) {
+    let text = &data[start..end];
+    let words = text.chunks_exact(8);
+    // The last bytes as a word: those before it again, or padded with spaces, which need no escape.
+    let last = match (words.remainder(), text.last_chunk::<8>()) {
+        ([], _) => 0x2020_2020_2020_2020,
+        (_, Some(last)) => u64::from_le_bytes(*last),
+        (rest, None) => rest.iter().fold(0x2020_2020_2020_2020, |word, byte| word << 8 | u64::from(*byte)),
+    };
+    let word_of = |bytes: &[u8]| bytes.first_chunk::<8>().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    if has_escape(last) || words.into_iter().any(|bytes| has_escape(word_of(bytes))) {
+        return escaped(out, text);
+    }
+    out.push(b'"');
+    append_part(out, data, start, end);
+    out.push(b'"');
+}
+
+/// Appends a JSON string in which something has to be escaped.
+#[cold]
+fn escaped(out: &mut Vec<u8>, bytes: &[u8]) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     out.push(b'"');
-    let bytes = text.as_bytes();
     let mut start = 0;
     for (at, byte) in bytes.iter().enumerate() {
         let escape = ESCAPE[usize::from(*byte)];
@@ -243,6 +281,20 @@ mod tests {
         let all: String = (0..0x250u32).filter_map(char::from_u32).chain("\u{2028}😀".chars()).collect();
         assert_eq!(serde_json::from_str::<String>(&text(|o| string(o, &all))).unwrap(), all);
         assert_eq!(text(|o| string(o, "a\"b\\\n\u{1}")), r#""a\"b\\\n\u0001""#);
+        // Every byte at every place of texts of every length, alone and as a part of more.
+        for length in 0..40 {
+            for at in 0..length {
+                for letter in (0..0x80u8).chain([0xc3]) {
+                    let mut bytes = vec![b'a'; length];
+                    bytes[at] = letter;
+                    let shown = String::from_utf8_lossy(&bytes).into_owned();
+                    let want = serde_json::to_string(&shown).unwrap();
+                    assert_eq!(text(|o| string(o, &shown)), want);
+                    let around = format!("\"{shown}\\ and more behind it");
+                    assert_eq!(text(|o| string_part(o, around.as_bytes(), 1, 1 + shown.len())), want);
+                }
+            }
+        }
     }
 
     #[test]

@@ -38,7 +38,7 @@ impl FileReader {
         };
         let reader = Self::of_files(paths.clone(), *format, plan.schema.clone(), plan.max_record);
         for partition in 0..paths.len() {
-            reader.cursor(partition)?;
+            reader.cursor(partition, 1)?;
         }
         Ok(reader)
     }
@@ -49,8 +49,8 @@ impl FileReader {
         Self { paths, format, schema, max_record, starts, current: 0, cursor: None }
     }
 
-    /// Opens a file at its start.
-    fn cursor(&self, partition: usize) -> Result<Cursor> {
+    /// Opens a file at its start, to be read in chunks of so many rows.
+    fn cursor(&self, partition: usize, rows: usize) -> Result<Cursor> {
         let path = PathBuf::from(self.paths.get(partition).map_or("", String::as_str));
         let start = self.starts.get(partition).copied().unwrap_or(0);
         Ok(match self.format {
@@ -58,7 +58,7 @@ impl FileReader {
             Format::Csv => {
                 Cursor::Text(TextCursor::open(&path, Framing::Csv, self.max_record, start, Some(csv_header(&path, &self.schema)?))?)
             }
-            Format::Parquet => Cursor::Parquet(ParquetCursor::open(&path, &self.schema, start)?),
+            Format::Parquet => Cursor::Parquet(ParquetCursor::open(&path, &self.schema, start, rows)?),
         })
     }
 }
@@ -77,7 +77,7 @@ impl SourceReader for FileReader {
         while self.current < self.paths.len() {
             let mut cursor = match self.cursor.take() {
                 Some(cursor) => cursor,
-                None => self.cursor(self.current)?,
+                None => self.cursor(self.current, max_rows)?,
             };
             let next = match &mut cursor {
                 Cursor::Text(text) => text.next(max_rows, max_bytes)?.map(|(chunk, end)| (Payload::Text(chunk), end)),

@@ -27,6 +27,17 @@ pub struct Limits {
     pub bytes: usize,
 }
 
+impl Limits {
+    /// For a source whose records are all there: chunks that meet the ends of epochs of at most so many rows and bytes, so that an epoch is one chunk, or a
+    /// part of one, and is never put together from pieces. Few are under way, because few are enough, and what is under way should still be in the cache
+    /// of the processor when it is used.
+    pub fn of_epochs(max_rows: usize, max_bytes: usize) -> Self {
+        let max_rows = max_rows.max(1);
+        let chunk_rows = (max_rows * (8_192 / max_rows).max(1)).min(65_536);
+        Self { chunk_rows, chunk_bytes: max_bytes.clamp(1 << 20, 8 << 20), chunks: 4, bytes: 32 << 20 }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self { chunk_rows: 8_192, chunk_bytes: 1 << 20, chunks: 8, bytes: 32 << 20 }

@@ -20,6 +20,7 @@ mod table;
 mod text;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use crate::codecs::{CodecSpec, EventTimeFrom, RawChunk};
 use crate::error::Result;
@@ -40,7 +41,8 @@ use generator::GeneratorReader;
 use kafka::KafkaReader;
 use kafka_client::{Watch, consumer, is_missing, judge, unanswered};
 use parquet::{ParquetCursor, schema_of_file};
-use schema::{absolute, csv_header};
+pub(crate) use schema::absolute;
+use schema::csv_header;
 use text::{Framing, TextCursor, header_fields};
 
 /// What a reader has.
@@ -122,9 +124,13 @@ pub fn open(
     if !starts.is_empty() {
         reader.seek(starts)?;
     }
+    SourceHandle::start(plan.id.name(), reader, codec_spec(plan), limits, pool, wake)
+}
+
+/// What the codec of a source has to know.
+pub fn codec_spec(plan: &SourcePlan) -> Arc<CodecSpec> {
     let event_time = plan.event_time.map_or(EventTimeFrom::Message, EventTimeFrom::Column);
-    let spec = CodecSpec::new(plan.index, plan.schema.clone(), event_time, plan.max_record);
-    SourceHandle::start(plan.id.name(), reader, spec, limits, pool, wake)
+    CodecSpec::new(plan.index, plan.schema.clone(), event_time, plan.max_record)
 }
 
 #[cfg(test)]

@@ -12,8 +12,8 @@ use crate::codecs::{RowChunk, check_types};
 use crate::data::DeclaredSchema;
 use crate::error::{Error, Exit, Result};
 
-/// Rows decoded at a time; chunks are slices of it.
-const BATCH: usize = 16_384;
+/// Most rows decoded at a time.
+const MOST_ROWS: usize = 65_536;
 
 /// A Parquet file being read.
 pub(super) struct ParquetCursor {
@@ -41,8 +41,8 @@ pub(super) fn schema_of_file(path: &Path) -> Result<SchemaRef> {
 }
 
 impl ParquetCursor {
-    /// Opens `path` at a row.
-    pub fn open(path: &Path, schema: &DeclaredSchema, start: u64) -> Result<Self> {
+    /// Opens `path` at a row; `rows` are decoded at a time, and chunks are slices of those.
+    pub fn open(path: &Path, schema: &DeclaredSchema, start: u64, rows: usize) -> Result<Self> {
         let builder = builder(path)?;
         check_types(builder.schema(), schema, &super::absolute(path))?;
         if schema.closed
@@ -51,17 +51,17 @@ impl ParquetCursor {
             let cause = format!("{} has a column `{}`, but the schema allows no others than its own", super::absolute(path), field.name());
             return Err(Error::new(Exit::Data, cause, "add it to the schema, or allow `additionalProperties`"));
         }
-        let rows = u64::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(0);
-        if start > rows {
-            let cause = format!("{} has {rows} rows, but was read up to row {start} before", super::absolute(path));
+        let held = u64::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(0);
+        if start > held {
+            let cause = format!("{} has {held} rows, but was read up to row {start} before", super::absolute(path));
             return Err(Error::new(Exit::Data, cause, "the file was changed since; put it back, or start over with --fresh"));
         }
         let fields = builder.schema().fields().iter().enumerate();
         let wanted: Vec<usize> = fields.filter(|(_, field)| schema.index_of(field.name()).is_some()).map(|(index, _)| index).collect();
         let mask = ProjectionMask::roots(builder.parquet_schema(), wanted);
         let offset = usize::try_from(start).unwrap_or(usize::MAX);
-        let reader =
-            builder.with_projection(mask).with_batch_size(BATCH).with_offset(offset).build().map_err(|error| damaged(path, &error))?;
+        let builder = builder.with_projection(mask).with_batch_size(rows.clamp(1, MOST_ROWS)).with_offset(offset);
+        let reader = builder.build().map_err(|error| damaged(path, &error))?;
         Ok(Self { reader, path: path.to_path_buf(), rest: None, next: start })
     }
 

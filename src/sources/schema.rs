@@ -12,7 +12,7 @@ use crate::error::{Error, Exit, Result};
 use super::{header_fields, schema_of_file};
 
 /// A path for messages, absolute.
-pub(super) fn absolute(path: &Path) -> String {
+pub(crate) fn absolute(path: &Path) -> String {
     std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf()).display().to_string()
 }
 

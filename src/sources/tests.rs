@@ -270,5 +270,8 @@ fn tables_are_read_whole_and_their_faults_name_file_and_line() {
     std::fs::write(&path, "").unwrap();
     assert_eq!(read_table(&table(Format::Json, None)).unwrap().num_rows(), 0);
     let raw = Payload::Rows(crate::codecs::RowChunk { batch: rows, first: 0 });
-    assert_eq!(raw.raw(0).as_ref(), br#"{"id":1,"at":"1970-01-01T00:00:10Z","name":"x"}"#);
+    let (partition, reason) = (PartitionIndex(0), Reason::Late);
+    let first = Rejected { source: SourceIndex(0), partition, offset: 0, reason, detail: String::new(), event_time: None };
+    assert_eq!(raw.original(&first).as_deref(), Some(&br#"{"id":1,"at":"1970-01-01T00:00:10Z","name":"x"}"#[..]));
+    assert_eq!(raw.original(&Rejected { offset: 2, ..first }), None);
 }

@@ -1,10 +1,12 @@
-//! Records of text files by position: lines (NDJSON) or RFC 4180 records (CSV), in blocks that chunks share without copying.
+//! Records of text files by position: lines (NDJSON) or RFC 4180 records (CSV), in blocks that chunks share without copying. A block begins with what
+//! the one before it had left over, and only that is ever copied.
 //!
 //! Blank lines are no records and a carriage return before the line end belongs to it (S5.2). A record longer than the reader holds is skipped in pieces:
 //! its first bytes, its length and its digest remain, which are those it would have had in one piece.
 
+use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,8 +15,11 @@ use xxhash_rust::xxh3::Xxh3;
 use crate::codecs::{CsvHeader, Cut, MAX_KEPT, Span, TextChunk};
 use crate::error::{Error, Exit, Result};
 
-/// Bytes read at a time.
-const BLOCK: usize = 1 << 20;
+/// Least bytes read at a time, and those of a record that is too long.
+const LEAST_READ: usize = 64 << 10;
+const SKIPPED: usize = 1 << 20;
+/// Most blocks given out that are remembered: more than are under way at any time.
+const MOST_GIVEN: usize = 32;
 /// The byte order mark that some programs put before CSV.
 const MARK: &[u8] = b"\xef\xbb\xbf";
 
@@ -112,12 +117,17 @@ pub(super) struct TextCursor {
     framing: Framing,
     max_record: usize,
     header: Option<Arc<CsvHeader>>,
-    /// Bytes of the file, from position `base` on; those before `at` are done.
+    /// Bytes of the file, from position `base` on, in the first `filled` bytes; those before `at` are done.
     block: Arc<Vec<u8>>,
+    filled: usize,
     base: u64,
     at: usize,
     /// Whether the file has nothing behind the block.
     ended: bool,
+    /// Bytes of a record with its line end, as the last chunk had them: only how much to read at a time.
+    typical: usize,
+    /// Blocks of chunks given out, oldest first. One whose chunks are gone is used again: its memory is there and warm.
+    given: VecDeque<Arc<Vec<u8>>>,
 }
 
 impl TextCursor {
@@ -135,32 +145,59 @@ impl TextCursor {
             ));
         }
         file.seek(SeekFrom::Start(start)).map_err(|error| Error::io("read", path, &error))?;
-        Ok(Self { file, path: path.to_path_buf(), framing, max_record, header, block: Arc::default(), base: start, at: 0, ended: false })
+        Ok(Self {
+            file,
+            path: path.to_path_buf(),
+            framing,
+            max_record,
+            header,
+            block: Arc::default(),
+            filled: 0,
+            base: start,
+            at: 0,
+            ended: false,
+            typical: 128,
+            given: VecDeque::new(),
+        })
     }
 
-    /// The next records and the position behind them; `None` at the end of the file.
+    /// The next records and the position behind them; `None` at the end of the file. A chunk is as full as the limits and the file allow, so that whoever
+    /// cuts by rows gets whole chunks; only before a record that is too long it is shorter.
     pub fn next(&mut self, max_rows: usize, max_bytes: usize) -> Result<Option<(TextChunk, u64)>> {
+        let max_rows = max_rows.max(1);
+        let mut spans = Vec::with_capacity(max_rows.min(1 << 16));
+        let (mut bytes, mut begin) = (0, self.at);
         loop {
-            let spans = self.split(max_rows.max(1), max_bytes);
-            if !spans.is_empty() {
+            bytes += self.split(&mut spans, max_rows, max_bytes.saturating_sub(bytes));
+            let full = spans.len() == max_rows || (bytes >= max_bytes && !spans.is_empty());
+            // A record that is longer than allowed is given up once it is sure, and not much more than the limit was held for it.
+            let rest = self.filled - self.at;
+            let too_long = rest > self.max_record.saturating_add(2);
+            if full || ((self.ended || too_long) && !spans.is_empty()) {
+                self.typical = (self.at - begin) / spans.len() + 1;
                 let chunk = TextChunk { data: self.block.clone(), spans, cut: None, header: self.header.clone() };
                 return Ok(Some((chunk, self.base + self.at as u64)));
             }
             if self.ended {
                 return Ok(None);
             }
-            // A record that is longer than allowed is given up once it is sure, and no more than a block beyond the limit was held for it.
-            if self.block.len() - self.at > self.max_record.saturating_add(2) {
+            if too_long {
                 return self.skip().map(Some);
             }
-            self.refill()?;
+            if spans.is_empty() {
+                begin = self.at;
+            }
+            let rows = max_rows - spans.len();
+            let wanted = rows.saturating_mul(self.typical).min(max_bytes.saturating_sub(bytes)).saturating_sub(rest);
+            self.refill(begin, wanted.max(rest))?;
+            spans.iter_mut().for_each(|span| (span.start, span.end) = (span.start - begin as u32, span.end - begin as u32));
+            begin = 0;
         }
     }
 
-    /// The complete records of the block, as many as allowed.
-    fn split(&mut self, max_rows: usize, max_bytes: usize) -> Vec<Span> {
-        let block = &self.block;
-        let mut spans = Vec::with_capacity(max_rows.min((block.len() - self.at) / 64 + 1));
+    /// Appends the complete records of the block, as many as allowed; returns their bytes.
+    fn split(&mut self, spans: &mut Vec<Span>, max_rows: usize, max_bytes: usize) -> usize {
+        let block = &self.block[..self.filled];
         let mut bytes = 0;
         while spans.len() < max_rows && self.at < block.len() && (bytes < max_bytes || spans.is_empty()) {
             let rest = &block[self.at..];
@@ -177,20 +214,46 @@ impl TextCursor {
             }
             self.at += next;
         }
-        spans
+        bytes
     }
 
-    /// Reads on: the next block begins with what is left of this one.
-    fn refill(&mut self) -> Result<()> {
-        let rest = &self.block[self.at..];
-        let mut block = Vec::with_capacity(rest.len() + BLOCK);
-        block.extend_from_slice(rest);
-        self.base += self.at as u64;
-        self.at = 0;
-        let read = (&mut self.file).take(BLOCK as u64).read_to_end(&mut block).map_err(|error| Error::io("read", &self.path, &error))?;
-        self.ended = read < BLOCK;
-        self.block = Arc::new(block);
+    /// Reads on by about `wanted` bytes; what the block holds from `begin` on stays, at its beginning.
+    fn refill(&mut self, begin: usize, wanted: usize) -> Result<()> {
+        let wanted = wanted.max(1).next_multiple_of(LEAST_READ);
+        let kept = self.filled - begin;
+        // A block that no chunk shares and that has room goes on; else what is left of it begins another.
+        if begin > 0 || self.block.len() < kept + wanted || Arc::get_mut(&mut self.block).is_none() {
+            let mut next = self.unused();
+            if let Some(next) = Arc::get_mut(&mut next) {
+                if next.len() < kept + wanted {
+                    next.resize(kept + wanted, 0);
+                }
+                next[..kept].copy_from_slice(&self.block[begin..self.filled]);
+            }
+            self.given.push_back(std::mem::replace(&mut self.block, next));
+            self.base += begin as u64;
+            (self.at, self.filled) = (self.at - begin, kept);
+        }
+        let block = Arc::get_mut(&mut self.block).ok_or_else(|| Error::internal("a block being read into is shared"))?;
+        let stop = self.filled + wanted;
+        while self.filled < stop && !self.ended {
+            match self.file.read(&mut block[self.filled..stop]) {
+                Ok(0) => self.ended = true,
+                Ok(read) => self.filled += read,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(Error::io("read", &self.path, &error)),
+            }
+        }
         Ok(())
+    }
+
+    /// A block that nobody shares: one that was given out and has come back, or a new one.
+    fn unused(&mut self) -> Arc<Vec<u8>> {
+        let free = self.given.iter_mut().position(|block| Arc::get_mut(block).is_some());
+        let block = free.and_then(|free| self.given.remove(free)).unwrap_or_default();
+        // Those still shared are freed by the last chunk over them.
+        self.given.truncate(MOST_GIVEN);
+        block
     }
 
     /// Passes over a record that is too long, which begins at `at`, in pieces.
@@ -200,7 +263,7 @@ impl TextCursor {
         let (mut size, mut digest, mut held_return) = (0u64, Xxh3::new(), false);
         let mut boundary = Boundary::new(self.framing);
         loop {
-            let rest = &self.block[self.at..];
+            let rest = &self.block[self.at..self.filled];
             let found = boundary.find(rest);
             let piece = &rest[..found.unwrap_or(rest.len())];
             // A carriage return counts only if the record goes on behind it.
@@ -215,7 +278,7 @@ impl TextCursor {
             if found.is_some() || self.ended {
                 break;
             }
-            self.refill()?;
+            self.refill(self.at, SKIPPED)?;
         }
         let spans = vec![Span { offset, start: 0, end: kept.len() as u32 }];
         let cut = Some(Cut { size, digest: digest.digest() });
@@ -299,7 +362,7 @@ mod tests {
             let mut cursor = TextCursor::open(file.path(), Framing::Lines, 1 << 20, 0, None).unwrap();
             let mut chunks = Vec::new();
             while let Some(chunk) = cursor.next(100, 1 << 20).unwrap() {
-                assert!(chunk.0.data.len() <= (1 << 20) + 2 * BLOCK, "{} bytes held", chunk.0.data.len());
+                assert!(chunk.0.data.len() <= (1 << 20) + 3 * SKIPPED, "{} bytes held", chunk.0.data.len());
                 chunks.push(chunk);
             }
             assert_eq!(chunks.len(), if ending.is_empty() { 2 } else { 3 });

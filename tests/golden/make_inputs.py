@@ -246,6 +246,27 @@ def text_files():
         ndjson("files_of_a_glob", name, [{"id": 10 * first + i, "ts": at(100 * [2, 1, 0, 9][first] + 7 * i), "k": "xy"[i % 2], "x": i} for i in range(6)])
 
 
+def originals():
+    one = [
+        f'{{"id":0,"ts":"{at(0)}","x":1.50,"word":"1","n":4}}',
+        f'{{ "n" : 0, "word":"2" ,  "x":25e-1,"id":1,"ts":"{at(10)}" }}\r',
+        f'\t{{"id":2,"ts":{1000 * (BEGIN + 20)},"x":-0,"word":"zw\\u00f6lf","n":1,"other":{{"deep":[1,{{}}]}}}}',
+        "",
+        f'{{"id":3,"ts":"{at(30)}","x":3,"word":"3","n":2}}',
+    ]
+    two = [
+        f'{{"word":"4.0e0","id":4,"ts":"{at(40)}","x":4,"n":1}} ',
+        f'{{"id":5,"ts":"{at(50)}","x":5,"word":"5","n":5,"größe":"x"}}',
+        f'{{"id":6,"ts":"{at(45)}","x":6,"word":"6","n":6}}',
+        f'{{"id":7,"ts":"{at(55)}","x":7,"word":7,"n":7}}',
+        f'{{"id":8,"ts":"{at(60)}","x":8,"word":"8","n":8}}',
+    ]
+    text("original_bytes", "asked-1.ndjson", "\n".join(one) + "\n")
+    text("original_bytes", "asked-2.ndjson", "\r\n".join(two))
+    told = ["y,id,note,ts", f'1,0,"first, and right",{at(30)}', f'"0.0",0,"a ""second"" label",{at(31)}', f'maybe,3,"no\nnumber",{at(60)}', f'1,3,,{at(61)}', f'"1",3,again,{at(62)}', f'0.7,5,"for the first only",{at(63)}']
+    text("original_bytes", "told.csv", "\n".join(told) + "\n")
+
+
 def types():
     rows = [
         {"id": 0, "ts": at(0), "b": True, "i": -2147483648, "f": 0.1, "d": 1e-7, "day": "2024-02-29", "s": "grüß \"quoted\" \\ \t \u0001 😀", "raw": "AAEC/w==", "sec": 1704067200, "us": "2024-01-01T00:00:00.000001+02:00", "list": [1, None, 3], "box": {"w": 1.5, "name": None}},
@@ -302,5 +323,5 @@ def sinks():
 
 
 if __name__ == "__main__":
-    for make in [ties, nulls, out_of_order, late_and_future, numbers, shapes_of_keys, windows, functions, two_sources, labels, tables, expressions, text_files, types, learning, monitors, sinks]:
+    for make in [ties, nulls, out_of_order, late_and_future, numbers, shapes_of_keys, windows, functions, two_sources, labels, tables, expressions, text_files, originals, types, learning, monitors, sinks]:
         make()

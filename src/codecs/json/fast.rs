@@ -3,7 +3,7 @@
 //! It succeeds only on records that the reference path accepts, and then appends the same row; in all other cases it returns `false` and leaves partial
 //! values behind for the caller to take back. It never decides that a record is bad.
 
-use crate::data::{DeclaredColumn, DeclaredSchema, LogicalType};
+use crate::data::{DeclaredColumn, DeclaredSchema, LogicalType, append_part};
 
 use super::super::{ColumnBuffer, RowBuffers, Values};
 use super::super::{base64, date, decimal, decimal_as_float, in_bounds, is_allowed, timestamp, timestamp_number};
@@ -20,11 +20,9 @@ const MAX_SKIP: usize = 32;
 /// The bytes between two values, as seen before: separator, key, colon and the white space around them.
 struct Slot {
     bytes: Vec<u8>,
-    /// `bytes` as words with the masks of what counts; for at most 32 bytes.
-    words: [u64; 4],
-    masks: [u64; 4],
-    /// Words in use; 0 if `bytes` is longer than 32.
-    count: usize,
+    /// The first 32 of `bytes` as two words, with masks of what counts.
+    words: [u128; 2],
+    masks: [u128; 2],
     /// Whether it begins the record (with `{` instead of `,`).
     first: bool,
     /// The declared column; `None` for an unknown field.
@@ -33,37 +31,33 @@ struct Slot {
 
 impl Slot {
     fn new(bytes: &[u8], first: bool, column: Option<usize>) -> Self {
-        let (mut words, mut masks) = ([0; 4], [0; 4]);
-        let mut count = 0;
-        if bytes.len() <= 32 {
-            for (word, (part, mask)) in bytes.chunks(8).zip(words.iter_mut().zip(&mut masks)) {
-                let mut padded = [0; 8];
-                padded[..word.len()].copy_from_slice(word);
-                *part = u64::from_le_bytes(padded);
-                *mask = u64::MAX >> (64 - 8 * word.len());
-                count += 1;
-            }
+        let (mut words, mut masks) = ([0; 2], [0; 2]);
+        for (part, (word, mask)) in bytes.chunks(16).zip(words.iter_mut().zip(&mut masks)) {
+            let mut padded = [0; 16];
+            padded[..part.len()].copy_from_slice(part);
+            *word = u128::from_le_bytes(padded);
+            *mask = u128::MAX >> (128 - 8 * part.len());
         }
-        Self { bytes: bytes.to_vec(), words, masks, count, first, column }
+        Self { bytes: bytes.to_vec(), words, masks, first, column }
     }
 
+    /// Whether these bytes stand at `at`; `first` says whether a record begins there.
     #[inline(always)]
     fn matches(&self, data: &[u8], at: usize, first: bool) -> bool {
         if self.first != first {
             return false;
         }
-        if self.count != 0
-            && let Some(window) = data.get(at..at + 8 * self.count)
-        {
-            let mut differences = 0;
-            for (index, word) in window.chunks_exact(8).enumerate() {
-                let mut bytes = [0; 8];
-                bytes.copy_from_slice(word);
-                differences |= (u64::from_le_bytes(bytes) ^ self.words[index & 3]) & self.masks[index & 3];
+        let rest = data.get(at..).unwrap_or(&[]);
+        let differs = |index: usize, window: &[u8; 16]| (u128::from_le_bytes(*window) ^ self.words[index]) & self.masks[index] != 0;
+        match (self.bytes.len(), rest.first_chunk::<16>(), rest.first_chunk::<32>()) {
+            (..=16, Some(window), _) => !differs(0, window),
+            (..=32, _, Some(window)) => {
+                let (low, high) = window.split_at(16);
+                let halves = low.first_chunk::<16>().zip(high.first_chunk::<16>());
+                halves.is_some_and(|(low, high)| !differs(0, low) && !differs(1, high))
             }
-            return differences == 0;
+            _ => rest.starts_with(&self.bytes),
         }
-        data.get(at..at + self.bytes.len()).is_some_and(|bytes| bytes == self.bytes)
     }
 }
 
@@ -83,7 +77,11 @@ fn byte(data: &[u8], at: usize) -> u8 {
 
 /// The first position from `at` that is not white space.
 #[inline(always)]
-fn skip_space(data: &[u8], mut at: usize) -> usize {
+fn skip_space(data: &[u8], at: usize) -> usize {
+    if byte(data, at) > b' ' { at } else { skip_more_space(data, at) }
+}
+
+fn skip_more_space(data: &[u8], mut at: usize) -> usize {
     while matches!(byte(data, at), b' ' | b'\t' | b'\n' | b'\r') {
         at += 1;
     }
@@ -95,14 +93,30 @@ impl Fast {
         Self { template: Vec::new(), seen: vec![0; columns], record: 0 }
     }
 
-    /// Appends the record that begins at `start` and ends with `data`; `false`: it gave up.
+    /// Appends the record `data[start..end]`; `false`: it gave up. What stands behind `end` is read, so that a record's last bytes need no other
+    /// treatment than the rest, but never decides: a record that seems to end elsewhere is given up.
     #[inline]
-    pub fn record(&mut self, data: &[u8], start: usize, schema: &DeclaredSchema, names: &Names, rows: &mut RowBuffers) -> bool {
-        self.try_record(data, start, schema, names, rows).is_some()
+    pub fn record(
+        &mut self,
+        data: &[u8],
+        (start, end): (usize, usize),
+        schema: &DeclaredSchema,
+        names: &Names,
+        rows: &mut RowBuffers,
+    ) -> bool {
+        self.try_record(data, start, end, schema, names, rows).is_some()
     }
 
-    #[inline]
-    fn try_record(&mut self, data: &[u8], start: usize, schema: &DeclaredSchema, names: &Names, rows: &mut RowBuffers) -> Option<()> {
+    #[inline(always)]
+    fn try_record(
+        &mut self,
+        data: &[u8],
+        start: usize,
+        end: usize,
+        schema: &DeclaredSchema,
+        names: &Names,
+        rows: &mut RowBuffers,
+    ) -> Option<()> {
         self.record += 1;
         let (mut at, mut slot, mut found, mut first) = (start, 0, 0, true);
         loop {
@@ -143,7 +157,8 @@ impl Fast {
                 None => at = skip_value(data, at, 0)?,
             }
         }
-        if skip_space(data, at + 1) < data.len() {
+        at += 1;
+        if at != end && (at > end || skip_space(data.get(..end)?, at) < end) {
             return None;
         }
         if found < schema.columns.len() {
@@ -326,7 +341,7 @@ fn literal(data: &[u8], at: usize, word: &[u8]) -> Option<usize> {
 }
 
 /// Appends the value at `at` to its column; returns the position behind it.
-#[inline]
+#[inline(always)]
 fn value(data: &[u8], at: usize, column: &DeclaredColumn, buffer: &mut ColumnBuffer) -> Option<usize> {
     if byte(data, at) == b'n' {
         let end = literal(data, at, b"null")?;
@@ -338,24 +353,22 @@ fn value(data: &[u8], at: usize, column: &DeclaredColumn, buffer: &mut ColumnBuf
     }
     let end = match (&column.kind, &mut buffer.values) {
         (LogicalType::Int64, Values::Int64(values)) => {
-            let number = number::scan(data, at)?;
-            let value = number.integer()?;
+            let (value, end) = number::integer(data, at)?;
             in_bounds(column, value as f64).then_some(())?;
             values.push(value);
-            number.end
+            end
         }
         (LogicalType::Float64, Values::Float64(values)) => {
-            let number = number::scan(data, at)?;
-            let value = number.float64(data)?;
+            let (value, end) = number::float64(data, at)?;
             in_bounds(column, value).then_some(())?;
             values.push(value);
-            number.end
+            end
         }
         (LogicalType::String, Values::Text { ends, bytes }) => {
             let begin = bytes.len();
             let end = match plain_string(data, at) {
                 Some((text, end)) => {
-                    bytes.extend_from_slice(text);
+                    append_part(bytes, data, at + 1, at + 1 + text.len());
                     end
                 }
                 None => escaped_string(data, at, bytes)?,
@@ -366,26 +379,37 @@ fn value(data: &[u8], at: usize, column: &DeclaredColumn, buffer: &mut ColumnBuf
             ends.push(bytes.len() as i32);
             end
         }
-        (LogicalType::Timestamp(unit), Values::Timestamp(values)) => {
-            if byte(data, at) == b'"' {
-                let (text, end) = plain_string(data, at)?;
-                values.push(timestamp(text)?);
+        (LogicalType::Timestamp(unit), Values::Timestamp(values)) if byte(data, at) != b'"' => match number::integer(data, at) {
+            Some((value, end)) => {
+                values.push(value.checked_mul(unit.micros())?);
                 end
-            } else {
+            }
+            None => {
                 let number = number::scan(data, at)?;
-                values.push(match number.integer() {
-                    Some(value) => value.checked_mul(unit.micros())?,
-                    None => timestamp_number(data.get(number.start..number.end)?, *unit).ok()?,
-                });
+                values.push(timestamp_number(data.get(number.start..number.end)?, *unit).ok()?);
                 number.end
             }
+        },
+        _ => other_value(data, at, column, buffer)?,
+    };
+    buffer.nulls.append_non_null();
+    Some(end)
+}
+
+/// Appends a value of one of the less frequent types, without its validity.
+fn other_value(data: &[u8], at: usize, column: &DeclaredColumn, buffer: &mut ColumnBuffer) -> Option<usize> {
+    Some(match (&column.kind, &mut buffer.values) {
+        (LogicalType::Timestamp(_), Values::Timestamp(values)) => {
+            let (text, end) = plain_string(data, at)?;
+            values.push(timestamp(text)?);
+            end
         }
         (LogicalType::Int32, Values::Int32(values)) => {
-            let number = number::scan(data, at)?;
-            let value = i32::try_from(number.integer()?).ok()?;
+            let (value, end) = number::integer(data, at)?;
+            let value = i32::try_from(value).ok()?;
             in_bounds(column, f64::from(value)).then_some(())?;
             values.push(value);
-            number.end
+            end
         }
         (LogicalType::Float32, Values::Float32(values)) => {
             let number = number::scan(data, at)?;
@@ -425,9 +449,13 @@ fn value(data: &[u8], at: usize, column: &DeclaredColumn, buffer: &mut ColumnBuf
         }
         (LogicalType::Struct(columns), Values::Struct(buffers)) => fields(data, at, columns, buffers)?,
         _ => return None,
-    };
-    buffer.nulls.append_non_null();
-    Some(end)
+    })
+}
+
+/// `value` as a call, for what lies inside of lists and structs.
+#[inline(never)]
+fn nested(data: &[u8], at: usize, column: &DeclaredColumn, buffer: &mut ColumnBuffer) -> Option<usize> {
+    value(data, at, column, buffer)
 }
 
 /// Appends the items of the array at `at`.
@@ -440,7 +468,7 @@ fn list(data: &[u8], at: usize, item: &DeclaredColumn, items: &mut ColumnBuffer)
         return Some(at + 1);
     }
     loop {
-        at = skip_space(data, value(data, at, item, items)?);
+        at = skip_space(data, nested(data, at, item, items)?);
         match byte(data, at) {
             b',' => at = skip_space(data, at + 1),
             b']' => return Some(at + 1),
@@ -468,7 +496,7 @@ fn fields(data: &[u8], at: usize, columns: &[DeclaredColumn], buffers: &mut [Col
                 Some(index) if seen & (1 << index) != 0 => return None,
                 Some(index) => {
                     seen |= 1 << index;
-                    value(data, at, columns.get(index)?, buffers.get_mut(index)?)?
+                    nested(data, at, columns.get(index)?, buffers.get_mut(index)?)?
                 }
                 None => skip_value(data, at, 0)?,
             };

@@ -61,7 +61,7 @@ impl JsonCodec {
         if end - start > self.spec.max_record {
             return Err(Fault::too_large((end - start) as u64, self.spec.max_record));
         }
-        if self.fast.record(&data[..end.min(data.len())], start, &self.spec.schema, &self.names, &mut self.rows)
+        if self.fast.record(data, (start, end), &self.spec.schema, &self.names, &mut self.rows)
             && let Some(time) = event_time(self.spec.event_time, &self.rows.columns, message_time)
         {
             self.rows.commit();
@@ -121,13 +121,13 @@ impl Codec for JsonCodec {
                     let bytes = data.get(start..end).ok_or_else(|| Error::internal("a record lies outside its chunk"))?;
                     if let Some(cut) = text.cut {
                         assembly.record(span.offset, usize::try_from(cut.size).unwrap_or(usize::MAX), cut.digest);
-                        assembly.rejected(*Fault::too_large(cut.size, self.spec.max_record), bytes);
+                        assembly.rejected(*Fault::too_large(cut.size, self.spec.max_record));
                         continue;
                     }
                     assembly.record(span.offset, bytes.len(), xxh3_64(bytes));
                     match self.record(data, (start, end), None) {
                         Ok(time) => assembly.used(time),
-                        Err(fault) => assembly.rejected(*fault, bytes),
+                        Err(fault) => assembly.rejected(*fault),
                     }
                 }
             }
@@ -149,7 +149,7 @@ impl Codec for JsonCodec {
                             if self.spec.event_time == EventTimeFrom::Message {
                                 fault.event_time = message.timestamp;
                             }
-                            assembly.rejected(*fault, value.unwrap_or(&[]));
+                            assembly.rejected(*fault);
                         }
                     }
                 }

@@ -1,4 +1,5 @@
-//! JSON numbers in one pass: digits gathered as they are scanned, floats correctly rounded.
+//! JSON numbers in one pass: digits gathered as they are scanned, floats correctly rounded. The usual shapes, integers of up to 15 digits and decimals
+//! of up to 18, are read eight digits at a time (D. Lemire, "Number Parsing at a Gigabyte per Second", SPE 2021, §4), all others digit by digit.
 //!
 //! Floats with at most 2^53 as digits and a power of ten within ±22 take one exact multiplication or division (W. D. Clinger, "How to Read Floating
 //! Point Numbers Accurately", PLDI 1990); all others go through `str::parse`.
@@ -24,6 +25,119 @@ pub(super) struct Number {
 const POWERS: [f64; 23] =
     [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22];
 const POWERS_32: [f32; 11] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10];
+
+const TENS: [u64; 20] = {
+    let mut tens = [1; 20];
+    let mut power = 1;
+    while power < 20 {
+        tens[power] = tens[power - 1] * 10;
+        power += 1;
+    }
+    tens
+};
+
+/// Eight bytes from `at`; zeros, which are no digits, behind the end.
+#[inline(always)]
+fn word(data: &[u8], at: usize) -> u64 {
+    match data.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+        Some(bytes) => u64::from_le_bytes(*bytes),
+        None => last_word(data, at),
+    }
+}
+
+#[cold]
+fn last_word(data: &[u8], at: usize) -> u64 {
+    let mut bytes = [0; 8];
+    let rest = data.get(at..).unwrap_or(&[]);
+    bytes[..rest.len().min(8)].copy_from_slice(&rest[..rest.len().min(8)]);
+    u64::from_le_bytes(bytes)
+}
+
+/// How many of the eight bytes of `values`, lowest first, are values of digits up to the first that is none. A carry can only touch bytes above the lowest
+/// that is no digit, so that one is always right.
+#[inline(always)]
+fn leading_digits(values: u64) -> usize {
+    let others = (values.wrapping_add(0x7676_7676_7676_7676) | values) & 0x8080_8080_8080_8080;
+    (others.trailing_zeros() / 8) as usize
+}
+
+/// The number that the first `count` of eight digits spell, eight at a time: pairs, then fours, then all.
+#[inline(always)]
+fn number_of(values: u64, count: usize) -> u64 {
+    // Leading zeros in place of what does not count.
+    let values = values.checked_shl(64 - 8 * count as u32).unwrap_or(0);
+    let pairs = (values.wrapping_mul(10).wrapping_add(values >> 8)) & 0x00ff_00ff_00ff_00ff;
+    let fours = (pairs.wrapping_mul(100).wrapping_add(pairs >> 16)) & 0x0000_ffff_0000_ffff;
+    (fours.wrapping_mul(10_000).wrapping_add(fours >> 32)) & 0xffff_ffff
+}
+
+/// The digits that begin at `at` as a number, and how many they are; 16 stands for 16 or more.
+#[inline(always)]
+fn run(data: &[u8], at: usize) -> (u64, usize) {
+    const ZEROS: u64 = 0x3030_3030_3030_3030;
+    let first = word(data, at) ^ ZEROS;
+    let count = leading_digits(first);
+    let value = number_of(first, count);
+    if count < 8 {
+        return (value, count);
+    }
+    let second = word(data, at + 8) ^ ZEROS;
+    let more = leading_digits(second);
+    (value * TENS[more] + number_of(second, more), 8 + more)
+}
+
+/// The byte at `at`; 0 behind the end.
+#[inline(always)]
+fn byte(data: &[u8], at: usize) -> u8 {
+    data.get(at).copied().unwrap_or(0)
+}
+
+/// The integer at `at` and the position behind it; `None` if what stands there is none, or does not fit.
+#[inline(always)]
+pub(super) fn integer(data: &[u8], at: usize) -> Option<(i64, usize)> {
+    let negative = byte(data, at) == b'-';
+    let first = at + usize::from(negative);
+    let (value, count) = run(data, first);
+    let end = first + count;
+    if count >= 16 {
+        return scan(data, at).and_then(|number| Some((number.integer()?, number.end)));
+    }
+    if count == 0 || (count > 1 && byte(data, first) == b'0') || matches!(byte(data, end), b'.' | b'e' | b'E') {
+        return None;
+    }
+    Some((if negative { -(value as i64) } else { value as i64 }, end))
+}
+
+/// The nearest float64 to the number at `at` and the position behind it; `None` if what stands there is none, or beyond the range.
+#[inline(always)]
+pub(super) fn float64(data: &[u8], at: usize) -> Option<(f64, usize)> {
+    let negative = byte(data, at) == b'-';
+    let first = at + usize::from(negative);
+    let (whole, count) = run(data, first);
+    let mut end = first + count;
+    let (mut mantissa, mut places) = (whole, 0);
+    if byte(data, end) == b'.' {
+        let (fraction, digits) = run(data, end + 1);
+        if digits == 0 || digits >= 16 || count + digits > 18 {
+            return slow_float64(data, at);
+        }
+        mantissa = whole * TENS[digits] + fraction;
+        places = digits;
+        end += 1 + digits;
+    }
+    let plain = count != 0 && count < 16 && (count == 1 || byte(data, first) != b'0') && mantissa <= 1 << 53;
+    if !plain || matches!(byte(data, end), b'e' | b'E') {
+        return slow_float64(data, at);
+    }
+    let value = mantissa as f64 / POWERS[places];
+    Some((if negative { -value } else { value }, end))
+}
+
+#[cold]
+fn slow_float64(data: &[u8], at: usize) -> Option<(f64, usize)> {
+    let number = scan(data, at)?;
+    Some((number.float64(data)?, number.end))
+}
 
 /// The value of the digit at `at`, or more than 9.
 #[inline(always)]
@@ -168,6 +282,12 @@ mod tests {
             let expected: f32 = text.parse().unwrap();
             assert_eq!(number.float32(text.as_bytes()).map(f32::to_bits), expected.is_finite().then_some(expected.to_bits()), "{text}");
             assert_eq!(number.integer(), text.parse::<i64>().ok(), "{text}");
+            for tail in ["", ",", "}          ", "\n123456789"] {
+                let data = format!("{text}{tail}");
+                let quick = float64(data.as_bytes(), 0).map(|(value, end)| (value.to_bits(), end));
+                assert_eq!(quick, number.float64(text.as_bytes()).map(|value| (value.to_bits(), text.len())), "{data}");
+                assert_eq!(integer(data.as_bytes(), 0), number.integer().map(|value| (value, text.len())), "{data}");
+            }
         }
     }
 
@@ -175,6 +295,8 @@ mod tests {
     fn the_grammar_is_that_of_json() {
         for text in ["", "-", "+1", ".5", "1.", "01", "-01", "1e", "1e+", "NaN", "Infinity", "0x10"] {
             assert!(scan(text.as_bytes(), 0).is_none_or(|number| number.end < text.len()), "{text}");
+            assert!(float64(text.as_bytes(), 0).is_none_or(|(_, end)| end < text.len()), "{text}");
+            assert!(integer(text.as_bytes(), 0).is_none_or(|(_, end)| end < text.len()), "{text}");
         }
     }
 }

@@ -4,6 +4,7 @@
 //! because serde_json does not count the levels it skips. Of several faults the first in the record is told; damage of the JSON itself before all
 //! others, values outside their bounds after all others.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
@@ -22,7 +23,29 @@ use super::Names;
 const MAX_DEPTH: usize = 128;
 
 /// The members of an object in their order, values unread, keys not made unique.
-struct Members<'a>(Vec<(String, &'a RawValue)>);
+struct Members<'a>(Vec<(Key<'a>, &'a RawValue)>);
+
+/// A key, copied only where escapes had to be resolved.
+struct Key<'a>(Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Key<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl<'de> Visitor<'de> for Text {
+            type Value = Key<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Key(Cow::Borrowed(text)))
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Key(Cow::Owned(text.to_owned())))
+            }
+        }
+        deserializer.deserialize_str(Text)
+    }
+}
 
 impl<'de> Deserialize<'de> for Members<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -33,8 +56,8 @@ impl<'de> Deserialize<'de> for Members<'de> {
                 f.write_str("an object")
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::new();
-                while let Some(key) = map.next_key::<String>()? {
+                let mut members = Vec::with_capacity(16);
+                while let Some(key) = map.next_key::<Key<'de>>()? {
                     members.push((key, map.next_value::<&RawValue>()?));
                 }
                 Ok(Members(members))
@@ -212,14 +235,15 @@ impl Reading<'_> {
         buffers: &mut [ColumnBuffer],
     ) -> Result<(), Box<Fault>> {
         let mut seen = vec![false; columns.len()];
-        for (key, raw) in &members.0 {
-            let name = format!("{path}{key}");
+        for (Key(key), raw) in &members.0 {
             let Some(index) = find(key) else {
                 if closed {
+                    let name = format!("{path}{key}");
                     return Err(Fault::decode(format!("{}: the schema has no such field and allows no others", self.place(&name, raw))));
                 }
                 continue;
             };
+            let name = if path.is_empty() { Cow::Borrowed(&**key) } else { Cow::Owned(format!("{path}{key}")) };
             let (Some(column), Some(buffer), Some(seen)) = (columns.get(index), buffers.get_mut(index), seen.get_mut(index)) else {
                 continue;
             };
@@ -264,7 +288,7 @@ pub(super) fn record(
 fn time_of(members: &Members<'_>, schema: &DeclaredSchema, event_time: EventTimeFrom, text: &str) -> Option<i64> {
     let EventTimeFrom::Column(index) = event_time else { return None };
     let column = schema.columns.get(index)?;
-    let (_, raw) = members.0.iter().find(|(key, _)| *key == column.name)?;
+    let (_, raw) = members.0.iter().find(|(Key(key), _)| *key == column.name)?;
     let mut buffer = ColumnBuffer::new(column);
     Reading { record: text, check: None }.value(&column.name, raw, column, &mut buffer).ok()?;
     buffer.last_time()
@@ -293,6 +317,10 @@ fn checked_text(bytes: &[u8]) -> Result<&str, Box<Fault>> {
 
 /// Where nesting first goes beyond the limit; brackets inside strings do not count.
 fn too_deep(bytes: &[u8]) -> Option<usize> {
+    // Without so many brackets in all there is nothing to look at closely.
+    if bytes.iter().filter(|byte| matches!(byte, b'{' | b'[')).count() <= MAX_DEPTH {
+        return None;
+    }
     let (mut depth, mut quoted, mut escaped) = (0usize, false, false);
     for (at, byte) in bytes.iter().enumerate() {
         match byte {

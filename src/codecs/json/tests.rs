@@ -9,7 +9,7 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 use super::*;
 use crate::codecs::{MAX_KEPT, Message, MessageChunk, Span, TextChunk};
-use crate::data::{LogicalType, Reason, TimestampUnit};
+use crate::data::{LogicalType, Reason, Rejected, TimestampUnit};
 use crate::ids::{PartitionIndex, SourceIndex};
 
 fn column(name: &str, kind: LogicalType, nullable: bool) -> DeclaredColumn {
@@ -196,7 +196,7 @@ fn where_the_fast_path_succeeds_the_reference_path_gives_the_same_row() {
         for _ in 0..20_000 {
             let record = random.record(&schema);
             let shown = String::from_utf8_lossy(&record);
-            let succeeded = fast.record(&record, 0, &schema, &names, &mut quick);
+            let succeeded = fast.record(&record, (0, record.len()), &schema, &names, &mut quick);
             if succeeded {
                 quick.commit()
             } else {
@@ -325,13 +325,15 @@ fn every_kind_of_poison_is_quarantined_with_place_reason_and_bytes() {
         assert!(rejected.detail.contains(detail), "expected `{detail}`, found `{}`", rejected.detail);
         assert_eq!(rejected.offset, chunk.offsets[2 * index + 1]);
         assert_eq!((rejected.source, rejected.partition), (SourceIndex(2), PartitionIndex(4)));
-        assert_eq!(rejected.raw, record[..record.len().min(if *reason == Reason::TooLarge { MAX_KEPT } else { usize::MAX })]);
+        let kept = record.len().min(if *reason == Reason::TooLarge { MAX_KEPT } else { usize::MAX });
+        assert_eq!(chunk.raw.original(rejected).as_deref(), Some(&record[..kept]));
         assert_eq!(chunk.row(2 * index + 1), None);
         assert_eq!(chunk.row(2 * index + 2), Some(index + 1));
     }
     assert_eq!(chunk.rejected[24].event_time, Some(1_000_000));
     let late = chunk.reject(SourceIndex(2), 2, Reason::Late, "older".into());
-    assert_eq!((late.raw, late.event_time), (good, Some(1_000_000)));
+    assert_eq!((chunk.raw.original(&late).as_deref(), late.event_time), (Some(&good[..]), Some(1_000_000)));
+    assert_eq!(chunk.raw.original(&Rejected { offset: late.offset + 1, ..late }), None, "inside a record");
 }
 
 #[test]
@@ -361,7 +363,9 @@ fn messages_without_value_are_poison_and_their_timestamp_can_be_the_event_time()
             (15, "the message has no timestamp, which is the event time", None),
         ]
     );
-    assert_eq!(chunk.rejected[2].raw, br#"{"id":8,"more":1}"#);
+    let originals: Vec<_> = chunk.rejected.iter().map(|rejected| chunk.raw.original(rejected).unwrap()).collect();
+    assert_eq!(originals, [&b""[..], b"", br#"{"id":8,"more":1}"#, br#"{"id":7}"#]);
+    assert_eq!(chunk.raw.original(&Rejected { offset: 11, ..chunk.rejected[0].clone() }), None);
     assert_eq!(chunk.digests.iter().collect::<std::collections::BTreeSet<_>>().len(), 5);
 }
 

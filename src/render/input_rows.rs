@@ -1,0 +1,284 @@
+//! From the feature rows of an epoch to the inputs of a model: a few rows at a time, in the order of the inputs, into memory that stays near.
+//!
+//! Feature rows stay in the blocks they came in, and where each of the model's rows is among them is remembered instead of merging them. Whoever
+//! needs the inputs of some rows has them gathered into a [`Tile`]; nobody fills a matrix of a whole epoch that is read once.
+
+use std::ops::Range;
+
+use arrow::array::{Array, Float64Array};
+
+use super::packet::FeatureBlock;
+use crate::data::{CellType, FeatureRows};
+use crate::models::Row;
+use crate::plan::{InputOrigin, ModelPlan, Plan};
+
+/// Feature rows of one lookup of a model.
+pub struct LookupRows {
+    blocks: Vec<FeatureRows>,
+    /// Block and row in it, by the model's row; `None`: the one block has all rows in order.
+    places: Option<Vec<(u32, u32)>>,
+}
+
+impl LookupRows {
+    /// The blocks of one lookup, for a model with `rows` rows; `width` features each. Rows that no block has are null.
+    pub fn new(mut blocks: Vec<FeatureBlock>, rows: usize, width: usize) -> Self {
+        let whole = |block: &FeatureBlock| block.rows.len() == rows && block.rows.iter().enumerate().all(|(at, row)| at == *row as usize);
+        if let Some(whole) = blocks.iter().position(whole) {
+            return Self { blocks: vec![blocks.swap_remove(whole).features], places: None };
+        }
+        let mut places = vec![(0, 0); rows];
+        let mut kept = vec![FeatureRows::nulls(1, width)];
+        for block in blocks {
+            let at = kept.len() as u32;
+            for (from, row) in block.rows.iter().enumerate() {
+                places[*row as usize] = (at, from as u32);
+            }
+            kept.push(block.features);
+        }
+        Self { blocks: kept, places: Some(places) }
+    }
+
+    /// The block of a row, and which of its rows it is.
+    #[inline]
+    pub fn place(&self, row: usize) -> (&FeatureRows, usize) {
+        match &self.places {
+            None => (&self.blocks[0], row),
+            Some(places) => {
+                let (block, row) = places[row];
+                (&self.blocks[block as usize], row as usize)
+            }
+        }
+    }
+}
+
+/// Where the inputs of a model come from, sorted by what reading them takes. The same for every epoch.
+pub struct InputSources {
+    /// Per lookup.
+    lookups: Vec<FromLookup>,
+    /// Input, and the column of the stream or the derived column that it is.
+    columns: Vec<(usize, InputOrigin)>,
+    width: usize,
+}
+
+/// The inputs that are features of one lookup.
+struct FromLookup {
+    /// Feature and input.
+    floats: Vec<(u32, u32)>,
+    /// Feature and input.
+    integers: Vec<(u32, u32)>,
+    /// Bits of a feature row's validity that are all set if none of these inputs is null.
+    needed: Vec<u64>,
+    /// Bits of these inputs.
+    inputs: Vec<u64>,
+}
+
+/// Sets bit `at`.
+fn set(words: &mut [u64], at: usize) {
+    words[at / 64] |= 1 << (at % 64);
+}
+
+impl InputSources {
+    /// Those of `model`.
+    pub fn new(plan: &Plan, model: &ModelPlan) -> Self {
+        let width = model.inputs.len();
+        let inputs_of = |lookup: usize| {
+            let features = &plan.views[model.lookups[lookup].view].features;
+            let mut found = FromLookup {
+                floats: Vec::new(),
+                integers: Vec::new(),
+                needed: vec![0; features.len().div_ceil(64)],
+                inputs: vec![0; width.div_ceil(64)],
+            };
+            for (input, declared) in model.inputs.iter().enumerate() {
+                let InputOrigin::Feature { lookup: from, feature } = declared.origin else { continue };
+                if from != lookup {
+                    continue;
+                }
+                let is_float = features[feature].cell == CellType::Float64;
+                let cells = if is_float { &mut found.floats } else { &mut found.integers };
+                cells.push((feature as u32, input as u32));
+                set(&mut found.needed, feature);
+                set(&mut found.inputs, input);
+            }
+            found
+        };
+        let columns = model.inputs.iter().map(|input| input.origin).enumerate();
+        Self {
+            lookups: (0..model.lookups.len()).map(inputs_of).collect(),
+            columns: columns.filter(|(_, origin)| !matches!(origin, InputOrigin::Feature { .. })).collect(),
+            width,
+        }
+    }
+
+    /// Inputs that are columns: which, and of what.
+    pub fn columns(&self) -> &[(usize, InputOrigin)] {
+        &self.columns
+    }
+
+    /// Gathers `rows` into `tile`; `lookups` are the feature rows of each lookup, `columns` those of [`columns`](Self::columns).
+    pub fn gather(&self, rows: Range<usize>, lookups: &[LookupRows], columns: &[Float64Array], tile: &mut Tile) {
+        tile.shape(rows.len(), self.width);
+        let (width, words) = (tile.width, tile.words);
+        if width == 0 {
+            return;
+        }
+        for (from, features) in self.lookups.iter().zip(lookups) {
+            if from.floats.is_empty() && from.integers.is_empty() {
+                continue;
+            }
+            for ((x, valid), row) in tile.x.chunks_exact_mut(width).zip(tile.valid.chunks_exact_mut(words)).zip(rows.clone()) {
+                let (block, row) = features.place(row);
+                let (cells, present) = block.row(row);
+                from.read(cells, present, x, valid);
+            }
+        }
+        for ((input, _), column) in self.columns.iter().zip(columns) {
+            let (word, bit) = (input / 64, 1u64 << (input % 64));
+            let values = &column.values()[rows.clone()];
+            match column.nulls().filter(|nulls| nulls.null_count() > 0) {
+                None => {
+                    for ((x, valid), value) in tile.x.chunks_exact_mut(width).zip(tile.valid.chunks_exact_mut(words)).zip(values) {
+                        x[*input] = *value;
+                        valid[word] |= bit;
+                    }
+                }
+                Some(nulls) => {
+                    for (at, row) in rows.clone().enumerate() {
+                        let is_valid = nulls.is_valid(row);
+                        tile.x[at * width + input] = if is_valid { values[at] } else { 0.0 };
+                        tile.valid[at * words + word] |= if is_valid { bit } else { 0 };
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl FromLookup {
+    /// Reads one feature row into one row of inputs, whose bits of validity are not set yet.
+    #[inline]
+    fn read(&self, cells: &[u64], present: &[u64], x: &mut [f64], valid: &mut [u64]) {
+        for (feature, input) in &self.floats {
+            x[*input as usize] = f64::from_bits(cells[*feature as usize]);
+        }
+        for (feature, input) in &self.integers {
+            x[*input as usize] = cells[*feature as usize] as i64 as f64;
+        }
+        if self.needed.iter().zip(present).all(|(needed, present)| needed & !present == 0) {
+            valid.iter_mut().zip(&self.inputs).for_each(|(valid, inputs)| *valid |= inputs);
+            return;
+        }
+        for (feature, input) in self.floats.iter().chain(&self.integers).map(|(feature, input)| (*feature as usize, *input as usize)) {
+            if present[feature / 64] >> (feature % 64) & 1 == 1 {
+                valid[input / 64] |= 1 << (input % 64);
+            } else {
+                x[input] = 0.0;
+            }
+        }
+    }
+}
+
+/// Inputs of some rows, row-major: 0 and no bit of validity where null.
+#[derive(Default)]
+pub struct Tile {
+    /// Inputs, `width` a row.
+    pub x: Vec<f64>,
+    /// Validity, `width.div_ceil(64)` words a row.
+    pub valid: Vec<u64>,
+    width: usize,
+    words: usize,
+}
+
+impl Tile {
+    /// Rows that are worth gathering at a time: with dozens of inputs they stay in the nearest cache.
+    pub const ROWS: usize = 64;
+
+    /// Room for `rows` rows, none of them valid yet.
+    fn shape(&mut self, rows: usize, width: usize) {
+        (self.width, self.words) = (width, width.div_ceil(64));
+        self.x.resize(rows * width, 0.0);
+        self.valid.clear();
+        self.valid.resize(rows * self.words, 0);
+    }
+
+    /// The inputs of row `at` of those gathered.
+    #[inline]
+    pub fn row(&self, at: usize) -> Row<'_> {
+        Row { x: &self.x[at * self.width..(at + 1) * self.width], valid: &self.valid[at * self.words..(at + 1) * self.words] }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::Reader;
+
+    const ROWS: usize = 150;
+    const FEATURES: usize = 70;
+    const WIDTH: usize = FEATURES + 1;
+
+    /// The value of a feature, if it is not null: integers where the feature is odd. Rows with even numbers are complete.
+    fn value(row: usize, feature: usize) -> Option<u64> {
+        let number = (row * 97 + feature * 31) as u64 % 1009;
+        let bits = if feature.is_multiple_of(2) { (number as f64 / 8.0).to_bits() } else { number };
+        ((!number.is_multiple_of(5) || row.is_multiple_of(2)) && row % 10 != 9).then_some(bits)
+    }
+
+    /// A block with these rows.
+    fn block(rows: Vec<u32>) -> FeatureBlock {
+        let mut features = FeatureRows::nulls(rows.len(), FEATURES);
+        for (at, row) in rows.iter().enumerate() {
+            for feature in 0..FEATURES {
+                if let Some(bits) = value(*row as usize, feature) {
+                    features.set(at, feature, bits);
+                }
+            }
+        }
+        FeatureBlock { view: 0, reader: Reader::Model { model: 0, lookup: 0 }, rows, features }
+    }
+
+    /// Features in reverse order, the column in their midst.
+    fn input_of(feature: usize) -> usize {
+        let input = FEATURES - 1 - feature;
+        if input < FEATURES / 2 { input } else { input + 1 }
+    }
+
+    fn sources() -> InputSources {
+        let mut lookup = FromLookup { floats: Vec::new(), integers: Vec::new(), needed: vec![0; 2], inputs: vec![0; 2] };
+        for feature in 0..FEATURES {
+            let cells = if feature.is_multiple_of(2) { &mut lookup.floats } else { &mut lookup.integers };
+            cells.push((feature as u32, input_of(feature) as u32));
+            set(&mut lookup.needed, feature);
+            set(&mut lookup.inputs, input_of(feature));
+        }
+        InputSources { lookups: vec![lookup], columns: vec![(FEATURES / 2, InputOrigin::Stream(0))], width: WIDTH }
+    }
+
+    #[test]
+    fn tiles_hold_what_the_rows_hold_however_blocks_are_cut() {
+        let column = |row: usize| (row % 4 != 1).then_some(row as f64 + 0.5);
+        let columns = [Float64Array::from_iter((0..ROWS).map(column))];
+        let (one, odd, even) = ((0..ROWS as u32).collect(), (1..ROWS as u32).step_by(2).collect(), (0..ROWS as u32).step_by(2).collect());
+        // Every tenth row has no features at all: some of the blocks leave it out.
+        let sparse = (0..ROWS as u32).rev().filter(|row| row % 10 != 9).collect();
+        for blocks in [vec![block(one)], vec![block(odd), block(even)], vec![block(sparse)]] {
+            let lookups = [LookupRows::new(blocks, ROWS, FEATURES)];
+            let mut tile = Tile::default();
+            for rows in [0..64, 64..128, 128..ROWS, 7..8, 0..0, 0..ROWS] {
+                sources().gather(rows.clone(), &lookups, &columns, &mut tile);
+                for (at, row) in rows.enumerate() {
+                    let Row { x, valid } = tile.row(at);
+                    let mut expected = vec![None; WIDTH];
+                    expected[FEATURES / 2] = column(row);
+                    for feature in 0..FEATURES {
+                        let number = |bits: u64| if feature.is_multiple_of(2) { f64::from_bits(bits) } else { bits as f64 };
+                        expected[input_of(feature)] = value(row, feature).map(number);
+                    }
+                    for (input, expected) in expected.into_iter().enumerate() {
+                        assert_eq!((x[input], valid[input / 64] >> (input % 64) & 1 == 1), (expected.unwrap_or(0.0), expected.is_some()));
+                    }
+                }
+            }
+        }
+    }
+}
