@@ -6,6 +6,8 @@
 
 use std::sync::Arc;
 
+use super::prefetch;
+
 /// Words of a block: 64 KiB. The first block of an arena begins smaller and grows.
 pub const BLOCK_WORDS: usize = 8192;
 const SHIFT: u32 = BLOCK_WORDS.trailing_zeros();
@@ -107,11 +109,12 @@ impl Arena {
         &mut self.blocks[(at >> SHIFT) as usize].words_mut()[start..start + words]
     }
 
-    /// The word at `at`; 0 where there is none. For reading ahead.
+    /// Asks the caches for the word at `at`, there or not.
     #[inline]
-    pub fn peek(&self, at: Address) -> u64 {
-        let block = self.blocks.get((at >> SHIFT) as usize).map_or(&[][..], Block::words);
-        block.get(at as usize & (BLOCK_WORDS - 1)).copied().unwrap_or(0)
+    pub fn prefetch(&self, at: Address) {
+        if let Some(word) = self.blocks.get((at >> SHIFT) as usize).and_then(|block| block.words().get(at as usize & (BLOCK_WORDS - 1))) {
+            prefetch(word);
+        }
     }
 
     /// A new extent of at least `words` words, with whatever they held before.

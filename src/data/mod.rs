@@ -6,6 +6,7 @@ mod batch;
 mod exchange;
 mod feature_rows;
 mod key;
+mod prefetch;
 mod quarantine;
 mod schema;
 
@@ -15,5 +16,6 @@ pub use batch::{EventBatch, OFFSET_COLUMN, PARTITION_COLUMN, TIME_COLUMN};
 pub use exchange::{Addressed, Columns};
 pub use feature_rows::{Cell, CellType, FeatureRows};
 pub use key::{KeyColumn, hash_key};
+pub use prefetch::prefetch;
 pub use quarantine::{Reason, Rejected};
 pub use schema::{DeclaredColumn, DeclaredSchema, LogicalType, TimestampUnit, timestamp_type};

@@ -7,9 +7,9 @@
 
 use super::argument::Updates;
 use super::call::{FunctionParameter, Resolved, plain};
-use super::part::{Bounds, Builder, Emit, KeyMut, Part, Reads, Source, bucket, reads};
+use super::part::{Bounds, Builder, Emit, Kept, KeyMut, Part, Reads, Source, bucket, reads};
 use super::registry::{Family, Row};
-use super::ring::Place;
+use super::ring::Rows;
 use super::{FeatureSpec, Function};
 use crate::config::declaration::Window;
 use crate::data::{Address, Arena, CellType};
@@ -59,11 +59,12 @@ impl Queue {
         fixed[self.at] as Address + (number & self.capacity(fixed).wrapping_sub(1)) * ITEM as Address
     }
 
-    /// Index and value of an item that is there.
+    /// The items, to be read.
     #[inline]
-    fn item(self, fixed: &[u64], arena: &Arena, number: u32) -> (u64, u64) {
-        let words = arena.words(self.address(fixed, number), ITEM);
-        (words[0], words[1])
+    fn items<'a>(self, fixed: &[u64], arena: &'a Arena) -> Items<'a> {
+        let capacity = self.capacity(fixed);
+        let words = if capacity == 0 { &[][..] } else { arena.words(fixed[self.at] as Address, ITEM * capacity as usize) };
+        Items { words, mask: capacity.wrapping_sub(1) }
     }
 
     #[inline]
@@ -82,7 +83,7 @@ impl Queue {
         let (first, length, log) = (self.first(fixed), self.len(fixed), (fixed[self.at] >> 32) as u32);
         let fresh = arena.allocate(ITEM << log);
         for number in (0..length).map(|nth| first.wrapping_add(nth)) {
-            let (index, value) = self.item(fixed, arena, number);
+            let (index, value) = self.items(fixed, arena).get(number);
             let to = fresh + (number & ((1 << log) - 1)) * ITEM as Address;
             arena.words_mut(to, ITEM).copy_from_slice(&[index, value]);
         }
@@ -94,6 +95,23 @@ impl Queue {
         if self.capacity(fixed) > 0 {
             arena.free(fixed[self.at] as Address, ITEM * self.capacity(fixed) as usize);
         }
+    }
+}
+
+/// A queue's items by number.
+#[derive(Clone, Copy, Debug)]
+struct Items<'a> {
+    words: &'a [u64],
+    mask: u32,
+}
+
+impl Items<'_> {
+    /// Index and value of an item that is there.
+    #[inline]
+    fn get(&self, number: u32) -> (u64, u64) {
+        let at = (number & self.mask) as usize * ITEM;
+        let words = &self.words[at..at + ITEM];
+        (words[0], words[1])
     }
 }
 
@@ -170,15 +188,15 @@ impl Extrema {
 
     /// The parent of `index`, if the ring still has it; of a record that does not count, the newest earlier one that does.
     #[inline]
-    fn parent(&self, key: &KeyMut<'_>, index: u64) -> Option<u64> {
-        let distance = u64::from(half(key.ring.row(index), self.parent));
-        (distance != 0 && distance <= index - key.ring.base()).then(|| index - distance)
+    fn parent(&self, rows: &Rows<'_>, index: u64) -> Option<u64> {
+        let distance = u64::from(half(rows.row(index), self.parent));
+        (distance != 0 && distance <= index - rows.base()).then(|| index - distance)
     }
 
     /// The newest record that counts among those before `end`: where the queue of that time ends.
-    fn tail(&self, key: &KeyMut<'_>, end: u64) -> Option<u64> {
-        let last = end.checked_sub(1).filter(|last| *last >= key.ring.base())?;
-        if self.source.present(key.ring.row(last)) { Some(last) } else { self.parent(key, last) }
+    fn tail(&self, rows: &Rows<'_>, end: u64) -> Option<u64> {
+        let last = end.checked_sub(1).filter(|last| *last >= rows.base())?;
+        if self.source.present(rows.row(last)) { Some(last) } else { self.parent(rows, last) }
     }
 
     /// Puts `index` behind the queue, which must be that of the records before it.
@@ -186,11 +204,12 @@ impl Extrema {
     fn push(&self, key: &mut KeyMut<'_>, index: u64) {
         let row = key.ring.row(index);
         let (present, word) = (self.source.present(row), self.source.word(row));
-        let (first, mut length) = (self.queue.first(key.fixed), self.queue.len(key.fixed));
+        let (first, mut length) = (self.queue.first(key.kept.fixed), self.queue.len(key.kept.fixed));
         let mut parent = None;
         let rank = self.rank(word);
+        let items = self.queue.items(key.kept.fixed, key.kept.arena);
         while length > 0 {
-            let (earlier, value) = self.queue.item(key.fixed, key.ring.arena(), first.wrapping_add(length - 1));
+            let (earlier, value) = items.get(first.wrapping_add(length - 1));
             if !present || self.rank(value) > rank {
                 parent = Some(earlier);
                 break;
@@ -200,40 +219,34 @@ impl Extrema {
         let distance = parent.map_or(0, |parent| u32::try_from(index - parent).unwrap_or(0));
         set_half(key.ring.row_mut(index), self.parent, distance);
         if present {
-            self.queue.set(key.fixed, first, length);
-            self.queue.push(key.fixed, key.ring.arena_mut(), index, word);
-            let newest = first.wrapping_add(length);
-            for front in self.fronts.iter().flatten() {
-                if half(key.fixed, *front).wrapping_sub(first) as i32 > length as i32 {
-                    set_half(key.fixed, *front, newest);
-                }
-            }
+            self.queue.set(key.kept.fixed, first, length);
+            self.queue.push(key.kept.fixed, key.kept.arena, index, word);
         }
     }
 
     /// A record was put in at `at`, before others: the queue as it was then, and from there on again.
     #[cold]
     fn rewind(&self, key: &mut KeyMut<'_>, at: u64) {
-        let first = self.queue.first(key.fixed);
-        let mut length = self.queue.len(key.fixed);
-        let index_of = |key: &KeyMut<'_>, nth: u32| self.queue.item(key.fixed, key.ring.arena(), first.wrapping_add(nth)).0;
-        while length > 0 && index_of(key, length - 1) >= at {
+        let first = self.queue.first(key.kept.fixed);
+        let mut length = self.queue.len(key.kept.fixed);
+        let items = self.queue.items(key.kept.fixed, key.kept.arena);
+        let index_of = |nth: u32| items.get(first.wrapping_add(nth)).0;
+        while length > 0 && index_of(length - 1) >= at {
             length -= 1;
         }
-        let kept = if length > 0 { Some(index_of(key, length - 1)) } else { None };
-        self.queue.set(key.fixed, first, length);
-        let mut chain = Vec::new();
-        let mut next = self.tail(key, at);
-        while let Some(index) = next.filter(|index| Some(*index) != kept) {
-            chain.push(index);
-            next = self.parent(key, index);
+        let left = if length > 0 { Some(index_of(length - 1)) } else { None };
+        self.queue.set(key.kept.fixed, first, length);
+        let (rows, mut chain) = (key.ring.rows(), Vec::new());
+        let mut next = self.tail(&rows, at);
+        while let Some(index) = next.filter(|index| Some(*index) != left) {
+            chain.push((index, self.source.word(rows.row(index))));
+            next = self.parent(&rows, index);
         }
-        for index in chain.into_iter().rev() {
-            let word = self.source.word(key.ring.row(index));
-            self.queue.push(key.fixed, key.ring.arena_mut(), index, word);
+        for (index, word) in chain.into_iter().rev() {
+            self.queue.push(key.kept.fixed, key.kept.arena, index, word);
         }
         for front in self.fronts.iter().flatten() {
-            set_half(key.fixed, *front, first);
+            set_half(key.kept.fixed, *front, first);
         }
         for index in at..key.ring.end() {
             self.push(key, index);
@@ -242,40 +255,42 @@ impl Extrema {
 
     /// The value with the greatest rank in `[lo, hi)`.
     #[inline]
-    fn find(&self, key: &mut KeyMut<'_>, window: usize, lo: u64, hi: u64) -> Option<u64> {
+    fn find(&self, rows: &Rows<'_>, kept: &mut Kept<'_>, window: usize, lo: u64, hi: u64) -> Option<u64> {
         let front = self.fronts[window]?;
         if lo >= hi {
             return None;
         }
-        let (first, length) = (self.queue.first(key.fixed), self.queue.len(key.fixed));
-        // Where the front stands among the items: between the first and one behind the last.
-        let mut nth = half(key.fixed, front).wrapping_sub(first);
-        if nth > length {
-            nth = 0;
-        }
-        let item = |key: &KeyMut<'_>, nth: u32| self.queue.item(key.fixed, key.ring.arena(), first.wrapping_add(nth));
-        while nth > 0 && item(key, nth - 1).0 >= lo {
+        let (first, length) = (self.queue.first(kept.fixed), self.queue.len(kept.fixed));
+        let items = self.queue.items(kept.fixed, kept.arena);
+        let item = |nth: u32| items.get(first.wrapping_add(nth));
+        // Where the window's front was: the items there may have left at the front, or have been replaced by the newest.
+        let ahead = half(kept.fixed, front).wrapping_sub(first);
+        let mut nth = if ahead as i32 >= 0 { ahead.min(length.saturating_sub(1)) } else { 0 };
+        while nth > 0 && item(nth - 1).0 >= lo {
             nth -= 1;
         }
         let mut found = None;
         while nth < length {
-            let (index, value) = item(key, nth);
+            let (index, value) = item(nth);
             if index >= lo {
                 found = Some((index, value));
                 break;
             }
             nth += 1;
         }
-        set_half(key.fixed, front, first.wrapping_add(nth));
+        set_half(kept.fixed, front, first.wrapping_add(nth));
         let (index, value) = found?;
-        if index < hi {
-            return Some(value);
-        }
-        let mut found = self.tail(key, hi).filter(|tail| *tail >= lo)?;
-        while let Some(parent) = self.parent(key, found).filter(|parent| *parent >= lo) {
+        if index < hi { Some(value) } else { self.find_between(rows, lo, hi) }
+    }
+
+    /// The same where the queue of the newest record has it no more.
+    #[cold]
+    fn find_between(&self, rows: &Rows<'_>, lo: u64, hi: u64) -> Option<u64> {
+        let mut found = self.tail(rows, hi).filter(|tail| *tail >= lo)?;
+        while let Some(parent) = self.parent(rows, found).filter(|parent| *parent >= lo) {
             found = parent;
         }
-        Some(self.source.word(key.ring.row(found)))
+        Some(self.source.word(rows.row(found)))
     }
 }
 
@@ -284,33 +299,28 @@ impl Part for Extrema {
         if at + 1 == key.ring.end() { self.push(key, at) } else { self.rewind(key, at) }
     }
 
-    fn touch(&self, ring: &Place<'_>, fixed: &[u64]) -> u64 {
+    fn prefetch(&self, fixed: &[u64], arena: &Arena) {
         let (first, length) = (self.queue.first(fixed), self.queue.len(fixed));
-        if length == 0 {
-            return 0;
+        if length > 0 {
+            arena.prefetch(self.queue.address(fixed, first.wrapping_add(length - 1)));
+            self.fronts.iter().flatten().for_each(|front| arena.prefetch(self.queue.address(fixed, half(fixed, *front))));
         }
-        let peek = |number: u32| ring.arena().peek(self.queue.address(fixed, number));
-        let fronts = self.fronts.iter().flatten().map(|front| peek(half(fixed, *front)));
-        fronts.fold(peek(first.wrapping_add(length - 1)), u64::wrapping_add)
     }
 
-    fn settle(&self, key: &mut KeyMut<'_>) {
-        let base = key.ring.base();
-        let (first, length) = (self.queue.first(key.fixed), self.queue.len(key.fixed));
-        if length > 0 && self.queue.item(key.fixed, key.ring.arena(), first).0 == base {
-            self.queue.set(key.fixed, first.wrapping_add(1), length - 1);
+    fn settle(&self, rows: &Rows<'_>, kept: &mut Kept<'_>) {
+        let base = rows.base();
+        let (first, length) = (self.queue.first(kept.fixed), self.queue.len(kept.fixed));
+        if length > 0 && self.queue.items(kept.fixed, kept.arena).get(first).0 == base {
+            self.queue.set(kept.fixed, first.wrapping_add(1), length - 1);
         }
-        if self.floored.is_empty() {
-            return;
-        }
-        let row = key.ring.row(base);
-        if !self.source.present(row) {
+        let row = rows.row(base);
+        if self.floored.is_empty() || !self.source.present(row) {
             return;
         }
         let (time, word) = (row[0] as i64, self.source.word(row));
         for (window, at) in &self.floored {
             let start = bucket(&self.windows[*window], time);
-            let carry = &mut key.fixed[*at..*at + 3];
+            let carry = &mut kept.fixed[*at..*at + 3];
             let greater = carry[0] as i64 != start || carry[1] == 0 || self.rank(carry[2]) <= self.rank(word);
             if greater {
                 carry.copy_from_slice(&[start as u64, 1, word]);
@@ -318,12 +328,12 @@ impl Part for Extrema {
         }
     }
 
-    fn emit(&self, after: bool, key: &mut KeyMut<'_>, bounds: &Bounds, out: &mut Emit<'_>) {
+    fn emit(&self, after: bool, rows: &Rows<'_>, kept: &mut Kept<'_>, bounds: &Bounds, out: &mut Emit<'_>) {
         for read in &self.reads[usize::from(after)] {
             let Some(window) = read.window else { continue };
-            let mut word = self.find(key, window, bounds.lo[window], bounds.hi[read.phase as usize]);
+            let mut word = self.find(rows, kept, window, bounds.lo[window], bounds.hi[read.phase as usize]);
             if let Some(at) = self.carries[window] {
-                let carry = &key.fixed[at..at + 3];
+                let carry = &kept.fixed[at..at + 3];
                 let holds = carry[1] == 1 && carry[0] as i64 == bounds.bucket[window];
                 if holds && word.is_none_or(|word| self.rank(word) < self.rank(carry[2])) {
                     word = Some(carry[2]);
@@ -335,8 +345,8 @@ impl Part for Extrema {
         }
     }
 
-    fn release(&self, key: &mut KeyMut<'_>) {
-        self.queue.release(key.fixed, key.ring.arena_mut());
-        key.fixed[self.queue.at..self.queue.at + 2].fill(0);
+    fn release(&self, kept: &mut Kept<'_>) {
+        self.queue.release(kept.fixed, kept.arena);
+        kept.fixed[self.queue.at..self.queue.at + 2].fill(0);
     }
 }

@@ -12,7 +12,7 @@ use super::exact::Dd;
 use super::part::bucket;
 use super::registry::REGISTRY;
 use super::ring::{self, Ring};
-use super::{Argument, CallShape, FeatureSpec, FunctionParameter, Heap, KeyMut, Program, Scratch, Updates, ViewSpec, resolve};
+use super::{Argument, CallShape, FeatureSpec, FunctionParameter, Heap, Kept, KeyMut, Program, Scratch, Updates, ViewSpec, resolve};
 use crate::config::declaration::Window;
 use crate::data::{Arena, Cell, CellType, FeatureRows};
 
@@ -176,6 +176,7 @@ fn updates(list: &[Record]) -> Updates {
 
 /// One key, driven directly.
 struct Key {
+    records: Arena,
     arena: Arena,
     meta: [u64; ring::META],
     fixed: Vec<u64>,
@@ -186,12 +187,13 @@ struct Key {
 impl Key {
     fn new(program: &Program) -> Self {
         let (fixed, heap) = (program.fixed().to_vec(), program.heaps());
-        Self { arena: Arena::default(), meta: [0; ring::META], fixed, heap, scratch: Scratch::default() }
+        Self { records: Arena::default(), arena: Arena::default(), meta: [0; ring::META], fixed, heap, scratch: Scratch::default() }
     }
 
     fn state(&mut self, program: &Program) -> (KeyMut<'_>, &mut Scratch) {
-        let ring = Ring::new(&mut self.arena, &mut self.meta, program.stride());
-        (KeyMut { ring, fixed: &mut self.fixed, heap: &mut self.heap }, &mut self.scratch)
+        let ring = Ring::new(&mut self.records, &mut self.meta, program.stride());
+        let kept = Kept { fixed: &mut self.fixed, arena: &mut self.arena, heap: &mut self.heap };
+        (KeyMut { ring, kept }, &mut self.scratch)
     }
 
     fn update(&mut self, program: &Program, updates: &Updates, row: usize, watermark: i64) -> FeatureRows {
@@ -210,11 +212,13 @@ impl Key {
 
     fn reloaded(&mut self, program: &Program) -> Self {
         let mut bytes = Vec::new();
+        self.records.freeze().save(&mut bytes);
         self.arena.freeze().save(&mut bytes);
         self.meta.iter().chain(&self.fixed).for_each(|word| put(&mut bytes, *word));
         self.heap.iter().for_each(|heap| heap.save(&mut bytes));
         let mut reader = Reader::new(&bytes);
         let mut key = Self::new(program);
+        key.records = Arena::load(&mut || reader.word(), bytes.len()).unwrap();
         key.arena = Arena::load(&mut || reader.word(), bytes.len()).unwrap();
         key.meta.iter_mut().chain(&mut key.fixed).for_each(|word| *word = reader.word().unwrap());
         key.heap.iter_mut().for_each(|heap| heap.load(&mut reader).unwrap());

@@ -19,6 +19,7 @@ mod decay;
 mod distinct;
 mod exact;
 mod extrema;
+mod floored;
 mod hyperloglog;
 #[cfg(test)]
 mod laws;
@@ -29,6 +30,8 @@ mod program;
 mod quantile;
 pub mod registry;
 pub mod ring;
+mod sliding;
+mod summand;
 mod sums;
 mod wide;
 
@@ -38,7 +41,7 @@ use crate::time::Micros;
 
 pub use argument::{Argument, Updates};
 pub use call::{CallShape, Function, FunctionParameter, Resolved, function_names, resolve};
-pub use part::{Heap, KeyMut};
+pub use part::{Heap, Kept, KeyMut};
 pub use program::{Program, Scratch, StateBounds, state_bounds};
 
 /// What one view computes, resolved.

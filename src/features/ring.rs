@@ -4,7 +4,7 @@
 //! one with many in segments of equal size that a directory lists, so that a ring grows at its end and is given back at its front without ever being
 //! copied, and a checkpoint finds the old segments unchanged. Pushing is amortised O(1), inserting moves the rows behind.
 
-use crate::data::{Address, Arena};
+use crate::data::{Address, Arena, prefetch};
 
 /// Words of a key's state that say where its records are: the base; the length and, in the upper half, log₂ of the capacity plus one and whether
 /// there are segments; the address and, in the upper half, log₂ of the directory's capacity.
@@ -13,6 +13,8 @@ pub const META: usize = 3;
 /// Most words of a segment, 16 KiB, unless one row is larger.
 const SEGMENT_WORDS: usize = 2048;
 const SEGMENTED: u64 = 1 << 48;
+/// Steps of a search before it begins to gallop.
+const NEAR: u64 = 4;
 
 /// The retained records of one key, `[base, end)`.
 #[derive(Debug)]
@@ -28,58 +30,143 @@ fn segment_log(stride: usize) -> u32 {
     (SEGMENT_WORDS / stride).max(1).ilog2()
 }
 
-/// The same ring, only to look at.
+/// The records of a ring, to be read. Where they lie is resolved once: after that a record of a ring in one extent costs a mask and a bounds check.
 #[derive(Clone, Copy, Debug)]
-pub struct Place<'a> {
-    arena: &'a Arena,
-    meta: &'a [u64],
+pub struct Rows<'a> {
+    /// The one extent; empty where there are segments.
+    flat: &'a [u64],
+    mask: u64,
     stride: usize,
+    base: u64,
+    end: u64,
+    arena: &'a Arena,
+    directory: u64,
 }
 
-impl<'a> Place<'a> {
-    /// The ring that `meta` (of `META` words) places in `arena`.
+impl<'a> Rows<'a> {
+    /// Of the ring that `meta` (of `META` words) places in `arena`.
     #[inline]
-    pub fn new(arena: &'a Arena, meta: &'a [u64], stride: usize) -> Self {
-        Self { arena, meta, stride }
-    }
-
-    #[inline]
-    fn len(&self) -> u64 {
-        self.meta[1] & 0xFFFF_FFFF
-    }
-
-    /// Address of the first word of record `index`; the ring must have memory.
-    #[inline]
-    fn address(&self, index: u64) -> Address {
-        address(self.arena, self.meta, self.stride, index)
-    }
-
-    /// Reads the first and the last word of the place of record `index`, whether or not there is one; 0 where the ring has no memory yet.
-    #[inline]
-    pub fn touch(&self, index: u64) -> u64 {
-        if self.meta[1] >> 32 == 0 {
-            return 0;
-        }
-        let at = self.address(index);
-        self.arena.peek(at).wrapping_add(self.arena.peek(at.wrapping_add(self.stride as Address - 1)))
+    pub fn new(arena: &'a Arena, meta: &[u64], stride: usize) -> Self {
+        let (base, length, log) = (meta[0], meta[1] & 0xFFFF_FFFF, meta[1] >> 32 & 0xFF);
+        let capacity = (1u64 << log) >> 1;
+        let (flat, directory) = if meta[1] & SEGMENTED == 0 && capacity > 0 {
+            (arena.words(meta[2] as Address, capacity as usize * stride), 0)
+        } else {
+            (&[][..], meta[2])
+        };
+        Self { flat, mask: capacity.wrapping_sub(1), stride, base, end: base + length, arena, directory }
     }
 
     /// Index of the oldest record.
     #[inline]
     pub fn base(&self) -> u64 {
-        self.meta[0]
+        self.base
     }
 
     /// Index after the newest record.
     #[inline]
     pub fn end(&self) -> u64 {
-        self.meta[0].wrapping_add(self.len())
+        self.end
     }
 
-    /// The arena of the key's extents.
+    /// The words of record `index`, which must be in `[base, end)`.
     #[inline]
-    pub fn arena(&self) -> &'a Arena {
-        self.arena
+    pub fn row(&self, index: u64) -> &'a [u64] {
+        let at = (index & self.mask) as usize * self.stride;
+        match self.flat.get(at..at + self.stride) {
+            Some(row) => row,
+            None => self.in_segment(index),
+        }
+    }
+
+    /// Event time of record `index`.
+    #[inline]
+    pub fn time(&self, index: u64) -> i64 {
+        match self.flat.get((index & self.mask) as usize * self.stride) {
+            Some(time) => *time as i64,
+            None => self.in_segment(index)[0] as i64,
+        }
+    }
+
+    #[inline(never)]
+    fn in_segment(&self, index: u64) -> &'a [u64] {
+        let (log, capacity) = (segment_log(self.stride), 1usize << (self.directory >> 32));
+        let slot = (index >> log) as usize & (capacity - 1);
+        let segment = self.arena.words(self.directory as Address, capacity)[slot] as Address;
+        self.arena.words(segment + (index & ((1 << log) - 1)) as Address * self.stride as Address, self.stride)
+    }
+
+    /// Index whose lower half is `low`, if it is in `[base, end]`; else the base. Positions are kept as lower halves.
+    #[inline]
+    pub fn unfold(&self, low: u32) -> u64 {
+        let ahead = u64::from(low.wrapping_sub(self.base as u32));
+        if ahead <= self.end - self.base { self.base + ahead } else { self.base }
+    }
+
+    /// Asks the caches for record `index`, there or not.
+    #[inline]
+    pub fn prefetch(&self, index: u64) {
+        let at = (index & self.mask) as usize * self.stride;
+        if let Some(row) = self.flat.get(at..at + self.stride) {
+            prefetch(&row[0]);
+            prefetch(&row[self.stride - 1]);
+        }
+    }
+
+    /// The first index whose time is greater than `bound` (`end` if none), found from `hint` in time logarithmic in the distance.
+    #[inline]
+    pub fn after(&self, bound: i64, hint: u64) -> u64 {
+        let mut low = hint;
+        while low < self.end && self.time(low) <= bound {
+            low += 1;
+            if low == hint + NEAR {
+                return self.gallop_up(bound, low);
+            }
+        }
+        if low > hint {
+            return low;
+        }
+        while low > self.base && self.time(low - 1) > bound {
+            low -= 1;
+            if low + NEAR == hint {
+                return self.gallop_down(bound, low);
+            }
+        }
+        low
+    }
+
+    /// `time(from - 1) <= bound`.
+    #[inline(never)]
+    fn gallop_up(&self, bound: i64, from: u64) -> u64 {
+        let (mut low, mut step) = (from, 1);
+        while low + step < self.end && self.time(low + step) <= bound {
+            low += step;
+            step *= 2;
+        }
+        self.bisect(bound, low, (low + step).min(self.end))
+    }
+
+    /// Everything from `from` on is later than `bound`.
+    #[inline(never)]
+    fn gallop_down(&self, bound: i64, from: u64) -> u64 {
+        let (mut high, mut step) = (from, 1);
+        while high - self.base >= step && self.time(high - step) > bound {
+            high -= step;
+            step *= 2;
+        }
+        self.bisect(bound, high.saturating_sub(step).max(self.base), high)
+    }
+
+    fn bisect(&self, bound: i64, mut low: u64, mut high: u64) -> u64 {
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.time(middle) > bound {
+                high = middle;
+            } else {
+                low = middle + 1;
+            }
+        }
+        low
     }
 }
 
@@ -103,16 +190,10 @@ impl<'a> Ring<'a> {
         Self { arena, meta, stride }
     }
 
-    /// The arena, for other extents of the key.
+    /// The records, to be read.
     #[inline]
-    pub fn arena(&self) -> &Arena {
-        self.arena
-    }
-
-    /// The same, to be written.
-    #[inline]
-    pub fn arena_mut(&mut self) -> &mut Arena {
-        self.arena
+    pub fn rows(&self) -> Rows<'_> {
+        Rows::new(self.arena, self.meta, self.stride)
     }
 
     /// Index of the oldest record.
@@ -161,13 +242,6 @@ impl<'a> Ring<'a> {
     #[inline]
     pub fn time(&self, index: u64) -> i64 {
         self.arena.words(self.address(index), 1)[0] as i64
-    }
-
-    /// Index whose lower half is `low`, if it is in `[base, end]`; else the base. Positions are kept as lower halves.
-    #[inline]
-    pub fn unfold(&self, low: u32) -> u64 {
-        let ahead = low.wrapping_sub(self.meta[0] as u32);
-        if ahead as usize <= self.len() { self.meta[0] + u64::from(ahead) } else { self.meta[0] }
     }
 
     /// log₂ of the rows that the one extent holds; `None` without one.
@@ -346,61 +420,6 @@ impl<'a> Ring<'a> {
             self.resize(log - 2);
         }
     }
-
-    /// The first index whose time is greater than `bound` (`end` if none), found from `hint` in time logarithmic in the distance.
-    #[inline]
-    pub fn after(&self, bound: i64, hint: u64) -> u64 {
-        let (base, end) = (self.base(), self.end());
-        let mut low = hint.clamp(base, end);
-        for _ in 0..4 {
-            if low == end || self.time(low) > bound {
-                break;
-            }
-            low += 1;
-        }
-        if low < end && self.time(low) <= bound {
-            return self.gallop_up(bound, low);
-        }
-        for _ in 0..4 {
-            if low == base || self.time(low - 1) <= bound {
-                return low;
-            }
-            low -= 1;
-        }
-        self.gallop_down(bound, low)
-    }
-
-    /// `time(from) <= bound`.
-    fn gallop_up(&self, bound: i64, from: u64) -> u64 {
-        let (mut low, mut step, end) = (from, 1, self.end());
-        while low + step < end && self.time(low + step) <= bound {
-            low += step;
-            step *= 2;
-        }
-        self.bisect(bound, low + 1, (low + step).min(end))
-    }
-
-    /// Everything from `from` on is later than `bound`.
-    fn gallop_down(&self, bound: i64, from: u64) -> u64 {
-        let (mut high, mut step, base) = (from, 1, self.base());
-        while high - base >= step && self.time(high - step) > bound {
-            high -= step;
-            step *= 2;
-        }
-        self.bisect(bound, high.saturating_sub(step).max(base), high)
-    }
-
-    fn bisect(&self, bound: i64, mut low: u64, mut high: u64) -> u64 {
-        while low < high {
-            let middle = low + (high - low) / 2;
-            if self.time(middle) > bound {
-                high = middle;
-            } else {
-                low = middle + 1;
-            }
-        }
-        low
-    }
 }
 
 #[cfg(test)]
@@ -421,8 +440,8 @@ mod tests {
         }
         for bound in (-5..6000).step_by(37) {
             let scan = (ring.base()..ring.end()).find(|i| ring.time(*i) > bound).unwrap_or(ring.end());
-            for hint in (0..260).step_by(11) {
-                assert_eq!(ring.after(bound, hint), scan);
+            for hint in (ring.base()..=ring.end()).step_by(11) {
+                assert_eq!(ring.rows().after(bound, hint), scan);
             }
         }
     }

@@ -77,6 +77,12 @@ impl Scale {
         (self.0 & 3) as usize
     }
 
+    /// How many of the integers are one.
+    #[inline]
+    pub fn unit(self) -> f64 {
+        POWERS[self.power()]
+    }
+
     /// The value as an integer in this scale; `None`: it belongs to the wide sums.
     #[inline]
     pub fn number(self, float: bool, word: u64) -> Option<i64> {
@@ -158,14 +164,13 @@ impl Apart {
     /// To look at.
     pub fn total(&self) -> Total<'_> {
         let wide = self.wide.as_ref().map(Wide::view).filter(|wide| wide.n() != 0);
-        Total { float: self.float, power: self.scale.power(), exact: self.exact, wide }
+        Total { power: self.scale.power(), exact: self.exact, wide }
     }
 }
 
 /// Some sums, to be read.
 #[derive(Clone, Copy, Debug)]
 pub struct Total<'a> {
-    float: bool,
     power: usize,
     exact: Exact,
     wide: Option<Sum<'a>>,
@@ -177,9 +182,15 @@ const RESOLUTION: f64 = 3.2e-30;
 impl<'a> Total<'a> {
     /// Sums of a key: `exact` in the unit of `scale`, and slot `slot` of the wide sums that `layout` places.
     #[inline]
-    pub fn of(float: bool, scale: Scale, exact: Exact, layout: u64, slot: usize, arena: &'a Arena) -> Self {
+    pub fn of(scale: Scale, exact: Exact, layout: u64, slot: usize, arena: &'a Arena) -> Self {
         let wide = Layout::load(layout).map(|layout| Sum::of(layout, slot, arena)).filter(|wide| wide.n() != 0);
-        Self { float, power: scale.power(), exact, wide }
+        Self { power: scale.power(), exact, wide }
+    }
+
+    /// Sums without wide parts.
+    #[inline]
+    pub fn short(scale: Scale, exact: Exact) -> Self {
+        Self { power: scale.power(), exact, wide: None }
     }
 
     /// Number of values.
@@ -244,15 +255,5 @@ impl<'a> Total<'a> {
         }
         let (sum, square) = self.doubles();
         (square.minus(sum.times(sum).over(n)).hi.max(0.0), 1.0)
-    }
-
-    /// Whether all sums are plain integers small enough for the shortest arithmetic: Σk, Σk² and the unit.
-    #[inline]
-    pub fn small(&self) -> Option<(i64, u64, f64)> {
-        if self.wide.is_some() || !self.float || self.exact.n >= 1 << 32 {
-            return None;
-        }
-        let (sum, square) = (i64::try_from(self.exact.sum).ok()?, u64::try_from(self.exact.square).ok()?);
-        Some((sum, square, POWERS[self.power]))
     }
 }

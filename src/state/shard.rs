@@ -1,46 +1,54 @@
 //! One shard of keyed state: which keys there are, where their words lie, who goes first (S6.3, S15).
 //!
-//! Two arenas hold all words: in `heads` each key has a *head* of fixed size (hash, key, where its records are, the program's fixed words), numbered by
-//! slot; in `extents` lie records, queues and whatever else grows. The hash table from keys to slots is not state: it is built again from the heads.
+//! Three arenas hold all words: in `heads` each key has a *head* of fixed size (hash, key, where its records are, the program's fixed words), whose address
+//! is the key's *slot*; in `records` lie the records; in `extents` queues and whatever else grows. The hash table from keys to slots is not state: it is
+//! built again from the heads.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use hashbrown::HashTable;
 
-use crate::data::{Arena, BLOCK_WORDS, FrozenArena};
+use crate::data::{Address, Arena, BLOCK_WORDS, FrozenArena};
 use crate::features::bytes::{Reader, put};
-use crate::features::ring::{self, Place, Ring};
-use crate::features::{Heap, KeyMut, Program};
+use crate::features::ring::{self, Ring, Rows};
+use crate::features::{Heap, Kept, KeyMut, Program};
 
 /// Words of a head in front of the ring's: hash; length of the key plus one, 0 for a free slot; the key's first bytes.
 const FRONT: usize = 4;
 /// Bytes of a key that its head holds; longer ones begin there and go on in an extent, whose address is in the upper half of the length's word.
 const INLINE: usize = 8 * (FRONT - 2);
+/// Words of a cache line.
+const LINE: usize = 8;
 /// Words before the program's fixed words.
 const BEFORE: usize = FRONT + ring::META;
+
+/// Address of a key's head.
+pub type Slot = Address;
 
 /// The keys of one shard.
 #[derive(Debug)]
 pub struct Shard {
-    table: HashTable<u32>,
+    table: HashTable<Slot>,
     heads: Arena,
+    records: Arena,
     extents: Arena,
     /// Words of a head.
     width: usize,
-    /// Slots ever used.
+    /// Heads ever used.
     slots: u32,
-    free: Vec<u32>,
-    /// The parts of variable kind, by slot; empty if the program has none.
+    free: Vec<Slot>,
+    /// The parts of variable kind, by number of the head; empty if the program has none.
     heaps: Vec<Box<[Box<dyn Heap>]>>,
     /// (last event time when it was put in, slot), for expiry; one entry per key, brought up to date when it comes out.
-    queue: Option<BinaryHeap<Reverse<(i64, u32)>>>,
+    queue: Option<BinaryHeap<Reverse<(i64, Slot)>>>,
 }
 
 /// A shard at the moment it was frozen: shared blocks, and the few parts that are no blocks as bytes.
 #[derive(Clone, Debug)]
 pub struct FrozenShard {
     heads: FrozenArena,
+    records: FrozenArena,
     extents: FrozenArena,
     rest: Vec<u8>,
 }
@@ -76,6 +84,7 @@ impl Shard {
         Self {
             table: HashTable::new(),
             heads: Arena::default(),
+            records: Arena::default(),
             extents: Arena::default(),
             width: BEFORE + program.fixed().len(),
             slots: 0,
@@ -90,24 +99,29 @@ impl Shard {
         self.slots as usize - self.free.len()
     }
 
-    /// Address of a slot's head: as many heads to a block as it holds whole, or a block to each.
-    #[inline]
-    fn head_at(&self, slot: u32) -> u32 {
-        let blocks = self.width.div_ceil(BLOCK_WORDS) as u32;
-        let per_block = (BLOCK_WORDS / self.width) as u32;
-        if per_block == 0 {
-            slot * blocks * BLOCK_WORDS as u32
-        } else {
-            slot / per_block * BLOCK_WORDS as u32 + slot % per_block * self.width as u32
-        }
+    /// Heads to a block, or blocks to a head.
+    fn packing(&self) -> (u32, u32) {
+        ((BLOCK_WORDS / self.width) as u32, self.width.div_ceil(BLOCK_WORDS) as u32)
+    }
+
+    /// The slot of head number `nth`: as many heads to a block as it holds whole, or some blocks to each.
+    fn slot(&self, nth: u32) -> Slot {
+        let ((heads, blocks), words) = (self.packing(), BLOCK_WORDS as u32);
+        if heads == 0 { nth * blocks * words } else { nth / heads * words + nth % heads * self.width as u32 }
+    }
+
+    /// The number of a slot's head.
+    fn number(&self, slot: Slot) -> usize {
+        let ((heads, blocks), words) = (self.packing(), BLOCK_WORDS as u32);
+        (if heads == 0 { slot / words / blocks } else { slot / words * heads + slot % words / self.width as u32 }) as usize
     }
 
     #[inline]
-    fn head(&self, slot: u32) -> &[u64] {
-        self.heads.words(self.head_at(slot), self.width)
+    fn head(&self, slot: Slot) -> &[u64] {
+        self.heads.words(slot, self.width)
     }
 
-    fn key(&self, slot: u32) -> Vec<u8> {
+    fn key(&self, slot: Slot) -> Vec<u8> {
         let head = self.head(slot);
         let length = (head[1] as u32).saturating_sub(1) as usize;
         let rest = length.saturating_sub(INLINE);
@@ -115,10 +129,10 @@ impl Shard {
         head[2..FRONT].iter().chain(more).flat_map(|word| word.to_le_bytes()).take(length).collect()
     }
 
-    /// Whether a slot is that of a key.
+    /// Whether a slot, which the shard must have or have had, is that of a key.
     #[inline]
-    pub fn holds(&self, slot: u32, hash: u64, key: &[u8]) -> bool {
-        slot < self.slots && self.is_key(self.head(slot), hash, key)
+    pub fn holds(&self, slot: Slot, hash: u64, key: &[u8]) -> bool {
+        self.is_key(self.head(slot), hash, key)
     }
 
     #[inline]
@@ -134,19 +148,30 @@ impl Shard {
 
     /// The slot of a key.
     #[inline]
-    pub fn find(&self, hash: u64, key: &[u8]) -> Option<u32> {
+    pub fn find(&self, hash: u64, key: &[u8]) -> Option<Slot> {
         self.table.find(spread(hash), |slot| self.is_key(self.head(*slot), hash, key)).copied()
     }
 
-    /// Where the records of a slot are, and its fixed words.
+    /// The slot that most likely is that of the key with this hash, found without looking at its head, which the caches are asked for.
     #[inline]
-    pub fn peek(&self, program: &Program, slot: u32) -> (Place<'_>, &[u64]) {
+    pub fn guess(&self, hash: u64) -> Option<Slot> {
+        let slot = *self.table.iter_hash(spread(hash)).next()?;
+        (slot..slot + self.width as Slot).step_by(LINE).for_each(|at| self.heads.prefetch(at));
+        self.heads.prefetch(slot + self.width as Slot - 1);
+        Some(slot)
+    }
+
+    /// Asks the caches for what an update of the key with this hash at this slot will read beside its head.
+    #[inline]
+    pub fn prefetch(&self, program: &Program, slot: Slot, hash: u64) {
         let (before, fixed) = self.head(slot).split_at(BEFORE);
-        (Place::new(&self.extents, &before[FRONT..], program.stride()), fixed)
+        if before[0] == hash {
+            program.prefetch(&Rows::new(&self.records, &before[FRONT..], program.stride()), fixed, &self.extents);
+        }
     }
 
     /// A new slot for a key that is not there; `time` is its first event time.
-    pub fn insert(&mut self, program: &Program, hash: u64, key: &[u8], time: i64) -> u32 {
+    pub fn insert(&mut self, program: &Program, hash: u64, key: &[u8], time: i64) -> Slot {
         let slot = self.free.pop().unwrap_or_else(|| self.new_slot());
         let rest = &key[key.len().min(INLINE)..];
         let mut more = 0;
@@ -154,18 +179,18 @@ impl Shard {
             more = self.extents.allocate(rest.len().div_ceil(8));
             self.extents.words_mut(more, rest.len().div_ceil(8)).iter_mut().zip(words_of(rest)).for_each(|(word, held)| *word = held);
         }
-        let at = self.head_at(slot);
-        let head = self.heads.words_mut(at, self.width);
+        let head = self.heads.words_mut(slot, self.width);
         head[0] = hash;
         head[1] = key.len() as u64 + 1 | u64::from(more) << 32;
         head[2..FRONT].copy_from_slice(&prefix(key));
         head[FRONT..BEFORE].fill(0);
         head[BEFORE..].copy_from_slice(program.fixed());
         if program.has_heaps() {
-            if self.heaps.len() <= slot as usize {
-                self.heaps.resize_with(slot as usize + 1, Box::default);
+            let number = self.number(slot);
+            if self.heaps.len() <= number {
+                self.heaps.resize_with(number + 1, Box::default);
             }
-            self.heaps[slot as usize] = program.heaps();
+            self.heaps[number] = program.heaps();
         }
         self.enter(hash, slot);
         if let Some(queue) = &mut self.queue {
@@ -174,33 +199,34 @@ impl Shard {
         slot
     }
 
-    fn enter(&mut self, hash: u64, slot: u32) {
+    fn enter(&mut self, hash: u64, slot: Slot) {
         let mut table = std::mem::take(&mut self.table);
         table.insert_unique(spread(hash), slot, |other| spread(self.head(*other)[0]));
         self.table = table;
     }
 
-    fn new_slot(&mut self) -> u32 {
+    fn new_slot(&mut self) -> Slot {
+        let slot = self.slot(self.slots);
         self.slots += 1;
-        let at = self.head_at(self.slots - 1);
-        self.heads.extend_to(at, self.width);
-        self.slots - 1
+        self.heads.extend_to(slot, self.width);
+        slot
     }
 
     /// The state of a slot.
     #[inline]
-    pub fn state(&mut self, program: &Program, slot: u32) -> KeyMut<'_> {
-        let at = self.head_at(slot);
-        let (before, fixed) = self.heads.words_mut(at, self.width).split_at_mut(BEFORE);
-        let heap = self.heaps.get_mut(slot as usize).map_or(&mut [][..], |heap| heap);
-        KeyMut { ring: Ring::new(&mut self.extents, &mut before[FRONT..], program.stride()), fixed, heap }
+    pub fn state(&mut self, program: &Program, slot: Slot) -> KeyMut<'_> {
+        let number = if self.heaps.is_empty() { 0 } else { self.number(slot) };
+        let (before, fixed) = self.heads.words_mut(slot, self.width).split_at_mut(BEFORE);
+        let heap = self.heaps.get_mut(number).map_or(&mut [][..], |heap| heap);
+        let ring = Ring::new(&mut self.records, &mut before[FRONT..], program.stride());
+        KeyMut { ring, kept: Kept { fixed, arena: &mut self.extents, heap } }
     }
 
-    fn last(&self, program: &Program, slot: u32) -> i64 {
+    fn last(&self, program: &Program, slot: Slot) -> i64 {
         program.last_time(&self.head(slot)[BEFORE..])
     }
 
-    fn remove(&mut self, program: &Program, slot: u32) {
+    fn remove(&mut self, program: &Program, slot: Slot) {
         let (hash, length, more) = (self.head(slot)[0], self.head(slot)[1] as u32 as usize - 1, (self.head(slot)[1] >> 32) as u32);
         if let Ok(entry) = self.table.find_entry(spread(hash), |other| *other == slot) {
             entry.remove();
@@ -209,10 +235,10 @@ impl Shard {
         if length > INLINE {
             self.extents.free(more, (length - INLINE).div_ceil(8));
         }
-        let at = self.head_at(slot);
-        self.heads.words_mut(at, self.width)[..FRONT].fill(0);
-        if let Some(heap) = self.heaps.get_mut(slot as usize) {
-            *heap = Box::default();
+        self.heads.words_mut(slot, self.width)[..FRONT].fill(0);
+        if !self.heaps.is_empty() {
+            let number = self.number(slot);
+            self.heaps[number] = Box::default();
         }
         self.free.push(slot);
     }
@@ -240,7 +266,7 @@ impl Shard {
 
     /// Removes the key with the least last event time, then the least key bytes (S6.3).
     pub fn evict(&mut self, program: &Program) -> bool {
-        let mut oldest: Vec<u32> = Vec::new();
+        let mut oldest: Vec<Slot> = Vec::new();
         let mut least = i64::MAX;
         while let Some(Reverse((time, slot))) = self.queue.as_mut().and_then(BinaryHeap::pop) {
             let last = self.last(program, slot);
@@ -265,8 +291,8 @@ impl Shard {
     }
 
     /// The slots in use.
-    fn live(&self) -> impl Iterator<Item = u32> + '_ {
-        (0..self.slots).filter(|slot| self.head(*slot)[1] != 0)
+    fn live(&self) -> impl Iterator<Item = Slot> + '_ {
+        (0..self.slots).map(|nth| self.slot(nth)).filter(|slot| self.head(*slot)[1] != 0)
     }
 
     /// Number of retained records.
@@ -281,6 +307,7 @@ impl Shard {
         heaps
             + self.heaps.capacity() * 16
             + self.heads.bytes()
+            + self.records.bytes()
             + self.extents.bytes()
             + self.table.allocation_size()
             + self.free.capacity() * 4
@@ -294,10 +321,9 @@ impl Shard {
         put(&mut rest, self.free.len() as u64);
         self.free.iter().for_each(|slot| put(&mut rest, u64::from(*slot)));
         if !self.heaps.is_empty() {
-            let slots: Vec<u32> = self.live().collect();
-            slots.iter().flat_map(|slot| self.heaps[*slot as usize].iter()).for_each(|heap| heap.save(&mut rest));
+            self.live().flat_map(|slot| self.heaps[self.number(slot)].iter()).for_each(|heap| heap.save(&mut rest));
         }
-        FrozenShard { heads: self.heads.freeze(), extents: self.extents.freeze(), rest }
+        FrozenShard { heads: self.heads.freeze(), records: self.records.freeze(), extents: self.extents.freeze(), rest }
     }
 
     /// Reads back what `FrozenShard::save` wrote.
@@ -305,15 +331,16 @@ impl Shard {
         let mut shard = Self::new(program, ordered);
         let left = reader.left();
         shard.heads = Arena::load(&mut || reader.word(), left)?;
+        shard.records = Arena::load(&mut || reader.word(), left)?;
         shard.extents = Arena::load(&mut || reader.word(), left)?;
         shard.slots = u32::try_from(reader.word()?).map_err(|_| "the snapshot of a view has too many keys".to_string())?;
         for _ in 0..reader.length(8)? {
             shard.free.push(reader.word()? as u32);
         }
-        if shard.slots > 0 && !shard.heads.holds(shard.head_at(shard.slots - 1), shard.width) {
+        if shard.slots > 0 && !shard.heads.holds(shard.slot(shard.slots - 1), shard.width) {
             return Err("the snapshot of a view names keys that it does not have".to_string());
         }
-        let live: Vec<u32> = shard.live().collect();
+        let live: Vec<Slot> = shard.live().collect();
         if live.len() + shard.free.len() != shard.slots as usize {
             return Err("the snapshot of a view has lost count of its keys".to_string());
         }
@@ -324,10 +351,11 @@ impl Shard {
                 queue.push(Reverse((last, slot)));
             }
             if program.has_heaps() {
-                shard.heaps.resize_with(slot as usize + 1, Box::default);
+                let number = shard.number(slot);
+                shard.heaps.resize_with(number + 1, Box::default);
                 let mut heaps = program.heaps();
                 heaps.iter_mut().try_for_each(|heap| heap.load(reader))?;
-                shard.heaps[slot as usize] = heaps;
+                shard.heaps[number] = heaps;
             }
         }
         Ok(shard)
@@ -338,6 +366,7 @@ impl FrozenShard {
     /// Appends the shard to a snapshot.
     pub fn save(&self, out: &mut Vec<u8>) {
         self.heads.save(out);
+        self.records.save(out);
         self.extents.save(out);
         out.extend_from_slice(&self.rest);
     }

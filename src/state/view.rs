@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::shard::{FrozenShard, Shard};
+use super::shard::{FrozenShard, Shard, Slot};
 use crate::data::{FeatureRows, KeyColumn};
 use crate::features::bytes::{Reader, put, put_bytes};
 use crate::features::{Program, Scratch, Updates, ViewSpec};
@@ -40,7 +40,7 @@ pub struct ViewState {
     scratch: Scratch,
     empty: FeatureRows,
     /// See `look_ahead`: where the next keys are.
-    ahead: Vec<Option<(u16, u32)>>,
+    ahead: Vec<Option<(u16, Slot)>>,
 }
 
 impl ViewState {
@@ -74,26 +74,24 @@ impl ViewState {
         spec.ttl.is_some() || spec.max_keys_per_shard.is_some() || program.horizon().is_some()
     }
 
-    /// Tells that the updates `rows` of `keys` come next, in this order: finds their keys and touches what the updates will read. The keys of a batch
-    /// are independent of each other, so their cache misses overlap here, where in `update` each would wait for the one before. Changes no result:
-    /// what it finds out is a hint that `update` verifies.
+    /// Tells that the updates `rows` of `keys` come next, in this order: guesses where their keys are and asks the caches for what the updates will read.
+    /// The keys of a batch are independent of each other, so their cache misses overlap here, where in `update` each would wait for the one before.
+    /// Changes no result: what it finds out is a hint that `update` verifies.
     pub fn look_ahead(&mut self, keys: &KeyColumn, rows: &[u32]) {
-        self.ahead.clear();
         let (map, shards) = (self.map, &self.shards);
+        self.ahead.clear();
         self.ahead.extend(rows.iter().map(|row| {
             let hash = keys.hash(*row as usize);
             let shard = map.shard(hash).0;
-            let slot = shards[shard as usize].as_ref()?.find(hash, keys.key(*row as usize))?;
-            Some((shard, slot))
+            shards[shard as usize].as_ref()?.guess(hash).map(|slot| (shard, slot))
         }));
-        let program = &self.program;
-        let found = || {
-            self.ahead.iter().flatten().filter_map(|(shard, slot)| shards[*shard as usize].as_ref().map(|shard| shard.peek(program, *slot)))
-        };
-        let near: u64 = found().map(|(_, fixed)| program.touch_fixed(fixed)).fold(0, u64::wrapping_add);
-        let far: u64 = found().map(|(ring, fixed)| program.touch_records(&ring, fixed)).fold(0, u64::wrapping_add);
-        // The sums are of no use; what counts is that the words have been read.
-        std::hint::black_box((near, far));
+        for (row, guess) in rows.iter().zip(&self.ahead) {
+            if let Some((shard, slot)) = guess
+                && let Some(shard) = &shards[*shard as usize]
+            {
+                shard.prefetch(&self.program, *slot, keys.hash(*row as usize));
+            }
+        }
     }
 
     /// The record `row` of `updates` becomes part of its key (a null entity: of none). If `out` is given, its feature row as of itself is written to row
