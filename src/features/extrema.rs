@@ -67,6 +67,12 @@ impl Queue {
         Items { words, mask: capacity.wrapping_sub(1) }
     }
 
+    /// The whole queue, to be read.
+    #[inline]
+    fn held<'a>(self, fixed: &[u64], arena: &'a Arena) -> Held<'a> {
+        Held { items: self.items(fixed, arena), first: self.first(fixed), length: self.len(fixed) }
+    }
+
     #[inline]
     fn push(self, fixed: &mut [u64], arena: &mut Arena, index: u64, value: u64) {
         let (first, length) = (self.first(fixed), self.len(fixed));
@@ -113,6 +119,14 @@ impl Items<'_> {
         let words = &self.words[at..at + ITEM];
         (words[0], words[1])
     }
+}
+
+/// A queue, to be read.
+#[derive(Clone, Copy, Debug)]
+struct Held<'a> {
+    items: Items<'a>,
+    first: u32,
+    length: u32,
 }
 
 #[derive(Debug)]
@@ -253,24 +267,21 @@ impl Extrema {
         }
     }
 
-    /// The value with the greatest rank in `[lo, hi)`.
+    /// The value with the greatest rank in `[lo, hi)`; `front` remembers where in the queue a window's search ended.
     #[inline]
-    fn find(&self, rows: &Rows<'_>, kept: &mut Kept<'_>, window: usize, lo: u64, hi: u64) -> Option<u64> {
-        let front = self.fronts[window]?;
+    fn find(&self, rows: &Rows<'_>, queue: &Held<'_>, front: &mut u32, lo: u64, hi: u64) -> Option<u64> {
         if lo >= hi {
             return None;
         }
-        let (first, length) = (self.queue.first(kept.fixed), self.queue.len(kept.fixed));
-        let items = self.queue.items(kept.fixed, kept.arena);
-        let item = |nth: u32| items.get(first.wrapping_add(nth));
-        // Where the window's front was: the items there may have left at the front, or have been replaced by the newest.
-        let ahead = half(kept.fixed, front).wrapping_sub(first);
-        let mut nth = if ahead as i32 >= 0 { ahead.min(length.saturating_sub(1)) } else { 0 };
+        let item = |nth: u32| queue.items.get(queue.first.wrapping_add(nth));
+        // The items where the front was may have left at the front of the queue, or have been replaced by the newest.
+        let ahead = front.wrapping_sub(queue.first);
+        let mut nth = if ahead as i32 >= 0 { ahead.min(queue.length.saturating_sub(1)) } else { 0 };
         while nth > 0 && item(nth - 1).0 >= lo {
             nth -= 1;
         }
         let mut found = None;
-        while nth < length {
+        while nth < queue.length {
             let (index, value) = item(nth);
             if index >= lo {
                 found = Some((index, value));
@@ -278,7 +289,7 @@ impl Extrema {
             }
             nth += 1;
         }
-        set_half(kept.fixed, front, first.wrapping_add(nth));
+        *front = queue.first.wrapping_add(nth);
         let (index, value) = found?;
         if index < hi { Some(value) } else { self.find_between(rows, lo, hi) }
     }
@@ -329,11 +340,19 @@ impl Part for Extrema {
     }
 
     fn emit(&self, after: bool, rows: &Rows<'_>, kept: &mut Kept<'_>, bounds: &Bounds, out: &mut Emit<'_>) {
-        for read in &self.reads[usize::from(after)] {
-            let Some(window) = read.window else { continue };
-            let mut word = self.find(rows, kept, window, bounds.lo[window], bounds.hi[read.phase as usize]);
+        let reads = &self.reads[usize::from(after)];
+        if reads.is_empty() {
+            return;
+        }
+        let Kept { fixed, arena, .. } = kept;
+        let queue = self.queue.held(fixed, arena);
+        for read in reads {
+            let Some((window, place)) = read.window.and_then(|window| Some((window, self.fronts[window]?))) else { continue };
+            let mut front = half(fixed, place);
+            let mut word = self.find(rows, &queue, &mut front, bounds.lo[window], bounds.hi[read.phase as usize]);
+            set_half(fixed, place, front);
             if let Some(at) = self.carries[window] {
-                let carry = &kept.fixed[at..at + 3];
+                let carry = &fixed[at..at + 3];
                 let holds = carry[1] == 1 && carry[0] as i64 == bounds.bucket[window];
                 if holds && word.is_none_or(|word| self.rank(word) < self.rank(carry[2])) {
                     word = Some(carry[2]);

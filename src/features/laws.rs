@@ -191,7 +191,7 @@ impl Key {
     }
 
     fn state(&mut self, program: &Program) -> (KeyMut<'_>, &mut Scratch) {
-        let ring = Ring::new(&mut self.records, &mut self.meta, program.stride());
+        let ring = Ring::new(&mut self.records, &mut self.meta, program.shape());
         let kept = Kept { fixed: &mut self.fixed, arena: &mut self.arena, heap: &mut self.heap };
         (KeyMut { ring, kept }, &mut self.scratch)
     }

@@ -78,6 +78,8 @@ struct Asked {
     outputs: Vec<(usize, Stat)>,
     /// Words and bits of a row's validity: those of all outputs.
     marks: Vec<(usize, u64)>,
+    /// How many values make all outputs numbers.
+    least: u64,
 }
 
 #[derive(Debug)]
@@ -120,12 +122,10 @@ fn build(builder: &mut Builder<'_>, features: &[(usize, &FeatureSpec)]) -> Box<d
     let float = source.kind == CellType::Float64;
     let asked = reads(features, |feature| stat(&feature.function)).map(|reads| {
         let reads = reads.into_iter().filter_map(|read| Some((read.window?, places[read.window?]?, read)));
-        let asked = reads.map(|(window, place, read)| Asked {
-            window,
-            phase: read.phase,
-            place,
-            marks: marks(&read.outputs),
-            outputs: read.outputs,
+        let asked = reads.map(|(window, place, read)| {
+            let sampled = read.outputs.iter().any(|(_, stat)| matches!(stat, Stat::VarSamp | Stat::StdSamp));
+            let (marks, least) = (marks(&read.outputs), if sampled { 2 } else { 1 });
+            Asked { window, phase: read.phase, place, outputs: read.outputs, marks, least }
         });
         asked.collect()
     });
@@ -145,7 +145,7 @@ fn marks(outputs: &[(usize, Stat)]) -> Vec<(usize, u64)> {
 }
 
 impl Moments {
-    /// What almost every row takes: sums of 64 bits over two values or more, all of whose functions are numbers. The same operations on the same numbers
+    /// What almost every row takes: sums of 64 bits over so many values that all functions of them are numbers. The same operations on the same numbers
     /// as in `write`, so the same bits.
     #[inline]
     fn write_short(&self, asked: &Asked, (count, sum, square, scale): (u64, i64, u64, Scale), out: &mut Emit<'_>) {
@@ -199,7 +199,7 @@ impl Moments {
 impl Part for Moments {
     fn inserted(&self, key: &mut KeyMut<'_>, at: u64, _: &Updates, _: usize) {
         if !self.sliding.is_empty() {
-            self.sliding.inserted(&self.on, &key.ring.rows(), &mut key.kept, at);
+            self.sliding.inserted(&self.on, key, at);
         }
         if !self.floored.is_empty() {
             self.floored.inserted(&self.on, key.ring.row(at), &mut key.kept);
@@ -233,7 +233,9 @@ impl Part for Moments {
                     out.mark(&asked.marks);
                 }
                 Place::Sliding(nth) if hi == rows.end() => match self.sliding.sums(&self.on, rows, kept, nth, lo) {
-                    Sums::Short(count, sum, square, scale) if count > 1 => self.write_short(asked, (count, sum, square, scale), out),
+                    Sums::Short(count, sum, square, scale) if count >= asked.least => {
+                        self.write_short(asked, (count, sum, square, scale), out)
+                    }
                     sums => self.write(&sums.total(), &asked.outputs, out),
                 },
                 Place::Sliding(nth) => {

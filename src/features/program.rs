@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::argument::Updates;
 use super::part::{Bounds, Builder, Emit, Heap, HeapMaker, Kept, KeyMut, Part, Phase, bucket};
-use super::ring::{self, Ring, Rows};
+use super::ring::{self, Ring, Rows, Shape};
 use super::{ViewSpec, registry};
 use crate::config::declaration::Window;
 use crate::data::{Arena, CellType, FeatureRows};
@@ -22,7 +22,9 @@ pub struct Program {
     parts: Vec<Box<dyn Part>>,
     /// Those that want to know what leaves the ring.
     settling: Vec<usize>,
+    /// Words of a record.
     stride: usize,
+    shape: Shape,
     flags: Option<usize>,
     fixed: Vec<u64>,
     heaps: Vec<HeapMaker>,
@@ -92,7 +94,19 @@ impl Program {
         let lengths = spec.windows.iter().filter_map(|window| if let Window::Sliding(length) = window { Some(*length) } else { None });
         let longest = lengths.max();
         let early = spec.features.iter().any(|feature| !feature.include_current || feature.function.is_prior());
-        Self { parts, settling, stride, flags, fixed, heaps, span: longest.unwrap_or(1).max(1), sliding: longest.is_some(), early, spec }
+        Self {
+            parts,
+            settling,
+            stride,
+            shape: Shape::new(stride),
+            flags,
+            fixed,
+            heaps,
+            span: longest.unwrap_or(1).max(1),
+            sliding: longest.is_some(),
+            early,
+            spec,
+        }
     }
 
     /// The view.
@@ -103,6 +117,11 @@ impl Program {
     /// Words of a record.
     pub fn stride(&self) -> usize {
         self.stride
+    }
+
+    /// The same, for rings.
+    pub fn shape(&self) -> Shape {
+        self.shape
     }
 
     /// The fixed words of a new key.
@@ -145,7 +164,7 @@ impl Program {
         let (mut records, mut arena, mut meta) = (Arena::default(), Arena::default(), [0; ring::META]);
         let (mut fixed, mut heap) = (self.fixed.clone(), self.heaps());
         let kept = Kept { fixed: &mut fixed, arena: &mut arena, heap: &mut heap };
-        let mut key = KeyMut { ring: Ring::new(&mut records, &mut meta, self.stride), kept };
+        let mut key = KeyMut { ring: Ring::new(&mut records, &mut meta, self.shape), kept };
         self.probe(&mut key, 0, &mut Scratch::default(), &mut rows, 0);
         rows
     }

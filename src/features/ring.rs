@@ -21,13 +21,40 @@ const NEAR: u64 = 4;
 pub struct Ring<'a> {
     arena: &'a mut Arena,
     meta: &'a mut [u64],
-    stride: usize,
+    shape: Shape,
 }
 
-/// log₂ of the rows of a segment.
-#[inline]
-fn segment_log(stride: usize) -> u32 {
-    (SEGMENT_WORDS / stride).max(1).ilog2()
+/// The shape of all rings of a view.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// Words of a row, at least one.
+    stride: usize,
+    /// log₂ of the rows of a segment.
+    log: u32,
+}
+
+impl Shape {
+    /// Of rows of so many words.
+    pub fn new(stride: usize) -> Self {
+        Self { stride, log: (SEGMENT_WORDS / stride).max(1).ilog2() }
+    }
+
+    /// Where row `index` lies from the beginning of its segment, or of an extent of this mask.
+    #[inline]
+    fn within(self, index: u64, mask: u64) -> usize {
+        (index & mask) as usize * self.stride
+    }
+
+    /// Words of a segment.
+    #[inline]
+    fn segment(self) -> usize {
+        self.stride << self.log
+    }
+
+    #[inline]
+    fn segment_mask(self) -> u64 {
+        (1 << self.log) - 1
+    }
 }
 
 /// The records of a ring, to be read. Where they lie is resolved once: after that a record of a ring in one extent costs a mask and a bounds check.
@@ -36,7 +63,7 @@ pub struct Rows<'a> {
     /// The one extent; empty where there are segments.
     flat: &'a [u64],
     mask: u64,
-    stride: usize,
+    shape: Shape,
     base: u64,
     end: u64,
     arena: &'a Arena,
@@ -46,15 +73,15 @@ pub struct Rows<'a> {
 impl<'a> Rows<'a> {
     /// Of the ring that `meta` (of `META` words) places in `arena`.
     #[inline]
-    pub fn new(arena: &'a Arena, meta: &[u64], stride: usize) -> Self {
+    pub fn new(arena: &'a Arena, meta: &[u64], shape: Shape) -> Self {
         let (base, length, log) = (meta[0], meta[1] & 0xFFFF_FFFF, meta[1] >> 32 & 0xFF);
         let capacity = (1u64 << log) >> 1;
         let (flat, directory) = if meta[1] & SEGMENTED == 0 && capacity > 0 {
-            (arena.words(meta[2] as Address, capacity as usize * stride), 0)
+            (arena.words(meta[2] as Address, capacity as usize * shape.stride), 0)
         } else {
             (&[][..], meta[2])
         };
-        Self { flat, mask: capacity.wrapping_sub(1), stride, base, end: base + length, arena, directory }
+        Self { flat, mask: capacity.wrapping_sub(1), shape, base, end: base + length, arena, directory }
     }
 
     /// Index of the oldest record.
@@ -72,8 +99,8 @@ impl<'a> Rows<'a> {
     /// The words of record `index`, which must be in `[base, end)`.
     #[inline]
     pub fn row(&self, index: u64) -> &'a [u64] {
-        let at = (index & self.mask) as usize * self.stride;
-        match self.flat.get(at..at + self.stride) {
+        let at = self.shape.within(index, self.mask);
+        match self.flat.get(at..at + self.shape.stride) {
             Some(row) => row,
             None => self.in_segment(index),
         }
@@ -82,7 +109,7 @@ impl<'a> Rows<'a> {
     /// Event time of record `index`.
     #[inline]
     pub fn time(&self, index: u64) -> i64 {
-        match self.flat.get((index & self.mask) as usize * self.stride) {
+        match self.flat.get(self.shape.within(index, self.mask)) {
             Some(time) => *time as i64,
             None => self.in_segment(index)[0] as i64,
         }
@@ -90,10 +117,10 @@ impl<'a> Rows<'a> {
 
     #[inline(never)]
     fn in_segment(&self, index: u64) -> &'a [u64] {
-        let (log, capacity) = (segment_log(self.stride), 1usize << (self.directory >> 32));
-        let slot = (index >> log) as usize & (capacity - 1);
+        let capacity = 1usize << (self.directory >> 32);
+        let slot = (index >> self.shape.log) as usize & (capacity - 1);
         let segment = self.arena.words(self.directory as Address, capacity)[slot] as Address;
-        self.arena.words(segment + (index & ((1 << log) - 1)) as Address * self.stride as Address, self.stride)
+        self.arena.words(segment + self.shape.within(index, self.shape.segment_mask()) as Address, self.shape.stride)
     }
 
     /// Index whose lower half is `low`, if it is in `[base, end]`; else the base. Positions are kept as lower halves.
@@ -106,10 +133,10 @@ impl<'a> Rows<'a> {
     /// Asks the caches for record `index`, there or not.
     #[inline]
     pub fn prefetch(&self, index: u64) {
-        let at = (index & self.mask) as usize * self.stride;
-        if let Some(row) = self.flat.get(at..at + self.stride) {
+        let at = self.shape.within(index, self.mask);
+        if let Some(row) = self.flat.get(at..at + self.shape.stride) {
             prefetch(&row[0]);
-            prefetch(&row[self.stride - 1]);
+            prefetch(&row[self.shape.stride - 1]);
         }
     }
 
@@ -170,30 +197,17 @@ impl<'a> Rows<'a> {
     }
 }
 
-#[inline]
-fn address(arena: &Arena, meta: &[u64], stride: usize, index: u64) -> Address {
-    let at = meta[2] as Address;
-    if meta[1] & SEGMENTED == 0 {
-        let mask = (1u64 << ((meta[1] >> 32 & 0xFF).wrapping_sub(1) & 63)) - 1;
-        return at + (index & mask) as Address * stride as Address;
-    }
-    let log = segment_log(stride);
-    let capacity = 1usize << (meta[2] >> 32);
-    let slot = (index >> log) as usize & (capacity - 1);
-    arena.words(at, capacity)[slot] as Address + (index & ((1 << log) - 1)) as Address * stride as Address
-}
-
 impl<'a> Ring<'a> {
-    /// The ring that `meta` (of `META` words; zeros: an empty one) places in `arena`, with rows of `stride` ≥ 1 words.
+    /// The ring that `meta` (of `META` words; zeros: an empty one) places in `arena`, with rows of this shape.
     #[inline]
-    pub fn new(arena: &'a mut Arena, meta: &'a mut [u64], stride: usize) -> Self {
-        Self { arena, meta, stride }
+    pub fn new(arena: &'a mut Arena, meta: &'a mut [u64], shape: Shape) -> Self {
+        Self { arena, meta, shape }
     }
 
     /// The records, to be read.
     #[inline]
     pub fn rows(&self) -> Rows<'_> {
-        Rows::new(self.arena, self.meta, self.stride)
+        Rows::new(self.arena, self.meta, self.shape)
     }
 
     /// Index of the oldest record.
@@ -222,20 +236,27 @@ impl<'a> Ring<'a> {
 
     #[inline]
     fn address(&self, index: u64) -> Address {
-        address(self.arena, self.meta, self.stride, index)
+        let at = self.meta[2] as Address;
+        if self.meta[1] & SEGMENTED == 0 {
+            let mask = (1u64 << ((self.meta[1] >> 32 & 0xFF).wrapping_sub(1) & 63)) - 1;
+            return at + self.shape.within(index, mask) as Address;
+        }
+        let capacity = 1usize << (self.meta[2] >> 32);
+        let slot = (index >> self.shape.log) as usize & (capacity - 1);
+        self.arena.words(at, capacity)[slot] as Address + self.shape.within(index, self.shape.segment_mask()) as Address
     }
 
     /// The words of record `index`, which must be in `[base, end)`.
     #[inline]
     pub fn row(&self, index: u64) -> &[u64] {
-        self.arena.words(self.address(index), self.stride)
+        self.arena.words(self.address(index), self.shape.stride)
     }
 
     /// The same, to be written.
     #[inline]
     pub fn row_mut(&mut self, index: u64) -> &mut [u64] {
         let at = self.address(index);
-        self.arena.words_mut(at, self.stride)
+        self.arena.words_mut(at, self.shape.stride)
     }
 
     /// Event time of record `index`.
@@ -256,7 +277,7 @@ impl<'a> Ring<'a> {
 
     /// Moves the rows into one extent of `1 << log` rows.
     fn resize(&mut self, log: u32) {
-        let (rows, stride) = (1usize << log, self.stride);
+        let (rows, stride) = (1usize << log, self.shape.stride);
         let fresh = self.arena.allocate(rows * stride);
         for index in self.base()..self.end() {
             let to = fresh + (index & (rows as u64 - 1)) as Address * stride as Address;
@@ -270,21 +291,21 @@ impl<'a> Ring<'a> {
     #[inline]
     fn copy(&mut self, from: Address, to: Address) {
         let mut held = [0; 16];
-        for start in (0..self.stride).step_by(held.len()) {
-            let words = start..self.stride.min(start + held.len());
+        for start in (0..self.shape.stride).step_by(held.len()) {
+            let words = start..self.shape.stride.min(start + held.len());
             let part = &mut held[..words.len()];
-            part.copy_from_slice(&self.arena.words(from, self.stride)[words.clone()]);
-            self.arena.words_mut(to, self.stride)[words].copy_from_slice(part);
+            part.copy_from_slice(&self.arena.words(from, self.shape.stride)[words.clone()]);
+            self.arena.words_mut(to, self.shape.stride)[words].copy_from_slice(part);
         }
     }
 
     /// Frees what the rows lie in.
     fn give_back(&mut self) {
-        let (at, stride) = (self.meta[2] as Address, self.stride);
+        let (at, stride) = (self.meta[2] as Address, self.shape.stride);
         if let Some(log) = self.small_log() {
             self.arena.free(at, stride << log);
         } else if self.meta[1] & SEGMENTED != 0 {
-            let log = segment_log(stride);
+            let log = self.shape.log;
             if !self.is_empty() {
                 for segment in self.base() >> log..=(self.end() - 1) >> log {
                     self.free_segment(segment);
@@ -308,17 +329,17 @@ impl<'a> Ring<'a> {
 
     fn free_segment(&mut self, segment: u64) {
         let at = *self.entry(segment) as Address;
-        self.arena.free(at, self.stride << segment_log(self.stride));
+        self.arena.free(at, self.shape.segment());
     }
 
     fn add_segment(&mut self, segment: u64) {
-        let at = self.arena.allocate(self.stride << segment_log(self.stride));
+        let at = self.arena.allocate(self.shape.segment());
         *self.entry(segment) = u64::from(at);
     }
 
     /// Goes over to segments: the rows no longer fit one.
     fn split(&mut self) {
-        let (log, stride, from, length) = (segment_log(self.stride), self.stride, self.meta[2] as Address, self.len());
+        let (log, stride, from, length) = (self.shape.log, self.shape.stride, self.meta[2] as Address, self.len());
         let directory = self.arena.allocate(4);
         (self.meta[1], self.meta[2]) = (length as u64 | SEGMENTED | 1 << 32, u64::from(directory) | 2 << 32);
         for segment in self.base() >> log..=(self.end() - 1) >> log {
@@ -333,7 +354,7 @@ impl<'a> Ring<'a> {
 
     /// Makes room in the directory for another segment.
     fn widen_directory(&mut self) {
-        let (log, capacity) = (segment_log(self.stride), 1usize << (self.meta[2] >> 32));
+        let (log, capacity) = (self.shape.log, 1usize << (self.meta[2] >> 32));
         let segments = self.base() >> log..=(self.end() - 1) >> log;
         let known: Vec<(u64, u64)> = segments.map(|segment| (segment, *self.entry(segment))).collect();
         self.arena.free(self.meta[2] as Address, capacity);
@@ -346,7 +367,7 @@ impl<'a> Ring<'a> {
 
     #[cold]
     fn grow(&mut self) {
-        let most = segment_log(self.stride);
+        let most = self.shape.log;
         match self.small_log() {
             Some(log) if log >= most => {
                 self.split();
@@ -359,7 +380,7 @@ impl<'a> Ring<'a> {
 
     /// A place for the row at `end`, where the rows are in segments.
     fn grow_segments(&mut self) {
-        let (log, end) = (segment_log(self.stride), self.end());
+        let (log, end) = (self.shape.log, self.end());
         let (first, last) = (self.base() >> log, end >> log);
         if !self.is_empty() && (end - 1) >> log == last {
             return;
@@ -396,7 +417,7 @@ impl<'a> Ring<'a> {
         }
         let length = self.len() - 1;
         if self.meta[1] & SEGMENTED != 0 {
-            let log = segment_log(self.stride);
+            let log = self.shape.log;
             let (segment, next) = (self.base() >> log, (self.base() + 1) >> log);
             if segment != next || length == 0 {
                 self.free_segment(segment);
@@ -429,7 +450,7 @@ mod tests {
     #[test]
     fn searches_from_any_hint_agree_with_a_scan() {
         let (mut arena, mut meta) = (Arena::default(), [0; META]);
-        let mut ring = Ring::new(&mut arena, &mut meta, 1);
+        let mut ring = Ring::new(&mut arena, &mut meta, Shape::new(1));
         for i in 0..200u64 {
             let at = ring.end();
             ring.insert(at);
@@ -456,7 +477,7 @@ mod tests {
             let mut peak = 0;
             for round in 0..most * 6 {
                 seed = seed.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(1);
-                let mut ring = Ring::new(&mut arena, &mut meta, stride);
+                let mut ring = Ring::new(&mut arena, &mut meta, Shape::new(stride));
                 let growing = round / most % 2 == 0;
                 if seed >> 62 != 0 && growing || model.is_empty() {
                     let back = if seed >> 40 & 7 == 0 { (seed >> 30 & 3).min(model.len() as u64) } else { 0 };
@@ -476,7 +497,7 @@ mod tests {
                 }
                 peak = peak.max(model.len());
             }
-            Ring::new(&mut arena, &mut meta, stride).release();
+            Ring::new(&mut arena, &mut meta, Shape::new(stride)).release();
             assert!(stride > 100 || arena.bytes() < peak * stride * 8 * 4 + 200_000, "{} bytes for {peak} rows of {stride}", arena.bytes());
         }
     }
@@ -484,7 +505,7 @@ mod tests {
     #[test]
     fn a_record_in_the_middle_moves_the_later_ones() {
         let (mut arena, mut meta) = (Arena::default(), [0; META]);
-        let mut ring = Ring::new(&mut arena, &mut meta, 1);
+        let mut ring = Ring::new(&mut arena, &mut meta, Shape::new(1));
         for (at, time) in [(0, 10), (1, 30), (1, 20), (0, 5), (4, 40)] {
             ring.insert(at);
             ring.row_mut(at)[0] = time;

@@ -7,7 +7,7 @@
 //! Sums are 64 bits wide as long as they fit. When one does not, all of the key get upper words, in an extent, until the windows are empty once.
 
 use super::exact::{integer, integer_words};
-use super::part::{Builder, Kept};
+use super::part::{Builder, Kept, KeyMut};
 use super::ring::Rows;
 use super::summand::Summand;
 use super::sums::{Apart, Exact, Scale, Total};
@@ -236,9 +236,9 @@ impl Sliding {
 
     /// A record was put in at `at`, and later ones moved up.
     #[inline]
-    pub fn inserted(&self, on: &Summand, rows: &Rows<'_>, kept: &mut Kept<'_>, at: u64) {
-        if at + 1 < rows.end() && self.entered(rows, kept) > at {
-            self.enter_between(on, rows, kept, at);
+    pub fn inserted(&self, on: &Summand, key: &mut KeyMut<'_>, at: u64) {
+        if at + 1 < key.ring.end() && self.entered(&key.ring.rows(), &key.kept) > at {
+            self.enter_between(on, &key.ring.rows(), &mut key.kept, at);
         }
     }
 

@@ -166,7 +166,7 @@ impl Shard {
     pub fn prefetch(&self, program: &Program, slot: Slot, hash: u64) {
         let (before, fixed) = self.head(slot).split_at(BEFORE);
         if before[0] == hash {
-            program.prefetch(&Rows::new(&self.records, &before[FRONT..], program.stride()), fixed, &self.extents);
+            program.prefetch(&Rows::new(&self.records, &before[FRONT..], program.shape()), fixed, &self.extents);
         }
     }
 
@@ -218,7 +218,7 @@ impl Shard {
         let number = if self.heaps.is_empty() { 0 } else { self.number(slot) };
         let (before, fixed) = self.heads.words_mut(slot, self.width).split_at_mut(BEFORE);
         let heap = self.heaps.get_mut(number).map_or(&mut [][..], |heap| heap);
-        let ring = Ring::new(&mut self.records, &mut before[FRONT..], program.stride());
+        let ring = Ring::new(&mut self.records, &mut before[FRONT..], program.shape());
         KeyMut { ring, kept: Kept { fixed, arena: &mut self.extents, heap } }
     }
 
