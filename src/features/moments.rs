@@ -145,7 +145,7 @@ fn marks(outputs: &[(usize, Stat)]) -> Vec<(usize, u64)> {
 }
 
 impl Moments {
-    /// What almost every row takes: sums of 64 bits over so many values that all functions of them are numbers. The same operations on the same numbers
+    /// What almost every row takes: short sums over so many values that all functions of them are numbers. The same operations on the same numbers
     /// as in `write`, so the same bits.
     #[inline]
     fn write_short(&self, asked: &Asked, (count, sum, square, scale): (u64, i64, u64, Scale), out: &mut Emit<'_>) {
@@ -233,7 +233,7 @@ impl Part for Moments {
                     out.mark(&asked.marks);
                 }
                 Place::Sliding(nth) if hi == rows.end() => match self.sliding.sums(&self.on, rows, kept, nth, lo) {
-                    Sums::Short(count, sum, square, scale) if count >= asked.least => {
+                    Sums::Short(count, sum, square, scale) if count >= asked.least && sum.unsigned_abs() <= 1 << 53 => {
                         self.write_short(asked, (count, sum, square, scale), out)
                     }
                     sums => self.write(&sums.total(), &asked.outputs, out),

@@ -44,6 +44,12 @@ impl Exact {
         self.square = self.square.wrapping_mul(i128::from(factor) * i128::from(factor));
     }
 
+    /// Whether Σk is a float without rounding.
+    #[inline]
+    fn is_float(&self) -> bool {
+        self.sum.unsigned_abs() <= 1 << 53
+    }
+
     /// From the words that `store` wrote.
     #[inline]
     pub fn load(n: u64, words: &[u64]) -> Self {
@@ -213,9 +219,9 @@ impl<'a> Total<'a> {
     #[inline]
     pub fn sum(&self) -> f64 {
         match self.wide {
-            None => to_float(self.exact.sum) / POWERS[self.power],
+            None if self.exact.is_float() => to_float(self.exact.sum) / POWERS[self.power],
             Some(wide) if self.exact.n == 0 => wide.sum(),
-            Some(_) => self.doubles().0.hi,
+            _ => self.doubles().0.hi,
         }
     }
 
@@ -230,8 +236,8 @@ impl<'a> Total<'a> {
     pub fn mean(&self) -> f64 {
         let n = self.n() as f64;
         match self.wide {
-            None => to_float(self.exact.sum) / (n * POWERS[self.power]),
-            Some(wide) if self.exact.n == 0 => wide.sum() / n,
+            None if self.exact.is_float() => to_float(self.exact.sum) / (n * POWERS[self.power]),
+            None => Dd::integer(self.exact.sum).over(n * POWERS[self.power]).hi,
             Some(_) => self.doubles().0.over(n).hi,
         }
     }
