@@ -66,6 +66,11 @@ impl<'a> Reader<'a> {
         std::str::from_utf8(self.bytes()?).map(|text| Some(text.into())).map_err(|_| "the snapshot of a view holds broken text".to_string())
     }
 
+    /// Bytes that are left.
+    pub fn left(&self) -> usize {
+        self.rest.len()
+    }
+
     /// Whether everything was read.
     pub fn is_done(&self) -> bool {
         self.rest.is_empty()

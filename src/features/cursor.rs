@@ -9,7 +9,8 @@ use std::fmt::Debug;
 use super::FeatureSpec;
 use super::argument::Updates;
 use super::bytes::{Reader, put};
-use super::part::{Bounds, Builder, Emit, Heap, KeyMut, Part, Phase, Reads, Source, bucket};
+use super::part::{Bounds, Builder, Emit, Heap, Kept, KeyMut, Part, Phase, Reads, Source, bucket};
+use super::ring::Rows;
 use crate::config::declaration::Window;
 
 /// A state that is a function of the multiset of values put into it.
@@ -145,7 +146,7 @@ impl<T: Tally> Part for CursorPart<T> {
         }
         let row = key.ring.row(at);
         let (time, value, in_order) = (row[0] as i64, self.value(row), at + 1 == key.ring.end());
-        let Some(heap) = key.heap[self.heap].as_any_mut().downcast_mut::<Cursors<T>>() else { return };
+        let Some(heap) = key.kept.heap[self.heap].as_any_mut().downcast_mut::<Cursors<T>>() else { return };
         if in_order {
             return;
         }
@@ -164,11 +165,11 @@ impl<T: Tally> Part for CursorPart<T> {
         }
     }
 
-    fn settle(&self, key: &mut KeyMut<'_>) {
-        let base = key.ring.base();
-        let row = key.ring.row(base);
+    fn settle(&self, rows: &Rows<'_>, kept: &mut Kept<'_>) {
+        let base = rows.base();
+        let row = rows.row(base);
         let (time, value) = (row[0] as i64, self.value(row));
-        let Some(heap) = key.heap[self.heap].as_any_mut().downcast_mut::<Cursors<T>>() else { return };
+        let Some(heap) = kept.heap[self.heap].as_any_mut().downcast_mut::<Cursors<T>>() else { return };
         for (cursor, (window, ..)) in heap.cursors.iter_mut().zip(&self.cursors) {
             let window = &self.windows[*window];
             if matches!(window, Window::Sliding(_)) {
@@ -193,11 +194,10 @@ impl<T: Tally> Part for CursorPart<T> {
         }
     }
 
-    fn emit(&self, after: bool, key: &mut KeyMut<'_>, bounds: &Bounds, out: &mut Emit<'_>) {
+    fn emit(&self, after: bool, rows: &Rows<'_>, kept: &mut Kept<'_>, bounds: &Bounds, out: &mut Emit<'_>) {
         let skipped = if after { self.reads[0].len() } else { 0 };
-        let ring = &*key.ring;
-        let value = |index: u64| self.value(ring.row(index));
-        let Some(heap) = key.heap[self.heap].as_any_mut().downcast_mut::<Cursors<T>>() else { return };
+        let value = |index: u64| self.value(rows.row(index));
+        let Some(heap) = kept.heap[self.heap].as_any_mut().downcast_mut::<Cursors<T>>() else { return };
         for (nth, read) in self.reads[usize::from(after)].iter().enumerate() {
             let (Some(window), Some(cursor)) = (read.window, heap.cursors.get_mut(skipped + nth)) else { continue };
             let (lo, hi) = (bounds.lo[window], bounds.hi[read.phase as usize].max(bounds.lo[window]));

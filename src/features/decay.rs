@@ -5,8 +5,9 @@
 
 use super::argument::Updates;
 use super::call::{FunctionParameter, Resolved, with_argument};
-use super::part::{Bounds, Builder, Emit, KeyMut, Part, Reads, Source, reads};
+use super::part::{Bounds, Builder, Emit, Kept, KeyMut, Part, Reads, Source, reads};
 use super::registry::{Family, Row};
+use super::ring::Rows;
 use super::{FeatureSpec, Function};
 use crate::data::CellType;
 use crate::time::duration;
@@ -94,28 +95,28 @@ impl Part for Decay {
     fn inserted(&self, key: &mut KeyMut<'_>, at: u64, _: &Updates, _: usize) {
         let row = key.ring.row(at);
         if self.source.present(row) {
-            let mut faded = Faded::load(&key.fixed[self.running..]);
+            let mut faded = Faded::load(&key.kept.fixed[self.running..]);
             self.add(&mut faded, row[0] as i64, self.value(row));
-            faded.store(&mut key.fixed[self.running..]);
+            faded.store(&mut key.kept.fixed[self.running..]);
         }
     }
 
-    fn settle(&self, key: &mut KeyMut<'_>) {
-        let row = key.ring.row(key.ring.base());
+    fn settle(&self, rows: &Rows<'_>, kept: &mut Kept<'_>) {
+        let row = rows.row(rows.base());
         if self.source.present(row) {
-            let mut faded = Faded::load(&key.fixed[self.carried..]);
+            let mut faded = Faded::load(&kept.fixed[self.carried..]);
             self.add(&mut faded, row[0] as i64, self.value(row));
-            faded.store(&mut key.fixed[self.carried..]);
+            faded.store(&mut kept.fixed[self.carried..]);
         }
     }
 
-    fn emit(&self, after: bool, key: &mut KeyMut<'_>, bounds: &Bounds, out: &mut Emit<'_>) {
+    fn emit(&self, after: bool, rows: &Rows<'_>, kept: &mut Kept<'_>, bounds: &Bounds, out: &mut Emit<'_>) {
         for read in &self.reads[usize::from(after)] {
             let hi = bounds.hi[read.phase as usize];
-            let mut faded = Faded::load(&key.fixed[if hi == key.ring.end() { self.running } else { self.carried }..]);
-            if hi < key.ring.end() {
-                for index in key.ring.base()..hi {
-                    let row = key.ring.row(index);
+            let mut faded = Faded::load(&kept.fixed[if hi == rows.end() { self.running } else { self.carried }..]);
+            if hi < rows.end() {
+                for index in rows.base()..hi {
+                    let row = rows.row(index);
                     if self.source.present(row) {
                         self.add(&mut faded, row[0] as i64, self.value(row));
                     }

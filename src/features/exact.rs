@@ -1,8 +1,8 @@
-//! Sums that do not lose precision when records leave (S7.5).
+//! The numbers that sums are made of (S7.5).
 //!
 //! * Integers, and floats that are short decimals (`12.34`), are summed as scaled integers in `i128`: subtraction is exact, so the result depends on
 //!   the present values only. A float counts as the decimal it prints as, which is nearer to the truth than its bits.
-//! * Other floats are summed as double-doubles (106 bits) of their distance to a centre. Methods: Knuth's two-sum and Dekker's product, as
+//! * Where sums of both kinds meet (see `sums`), they are added as double-doubles (106 bits). Methods: Knuth's two-sum and Dekker's product, as
 //!   in Dekker, "A floating-point technique for extending the available precision" (1971); no fused multiply-add, so bits are the same everywhere.
 
 /// An unevaluated sum of two floats, `hi + lo`, with |lo| ≤ ulp(hi) / 2.
@@ -66,18 +66,6 @@ impl Dd {
         let rest = self.minus(Self::product(first, divisor));
         Self::sum(first, rest.hi / divisor)
     }
-
-    /// As two words.
-    #[inline]
-    pub fn words(self) -> [u64; 2] {
-        [self.hi.to_bits(), self.lo.to_bits()]
-    }
-
-    /// From two words.
-    #[inline]
-    pub fn from_words(words: [u64; 2]) -> Self {
-        Self { hi: f64::from_bits(words[0]), lo: f64::from_bits(words[1]) }
-    }
 }
 
 #[inline]
@@ -122,8 +110,14 @@ pub fn decimal(value: f64, scale: usize) -> Option<i64> {
     if scaled.abs() > LIMIT as f64 {
         return None;
     }
-    let k = (scaled + 0.5f64.copysign(scaled)) as i64;
+    let k = rounded(scaled);
     (k as f64 / power == value).then_some(k)
+}
+
+/// The integer nearest to a float below 2^62, halves away from zero.
+#[inline]
+pub fn rounded(value: f64) -> i64 {
+    (value + 0.5f64.copysign(value)) as i64
 }
 
 #[cfg(test)]

@@ -1,17 +1,18 @@
-//! `min` and `max`: a monotonic queue threaded through the ring, shared by all windows.
+//! `min` and `max`: one monotonic queue per argument and filter, shared by all windows.
 //!
-//! Each record knows the nearest earlier record with a greater value (its parent) and, while it is in the queue of the newest records, the one behind
-//! it. Parents never change when newer records come, so following them from any record gives the queue as it was then: as-of queries need no other
-//! structure. Each window remembers its front, which moves forward as the queue of a sliding maximum does: amortised O(1) in order.
+//! The queue holds the records that no later one equals or exceeds, oldest first (the sliding maximum of Lemire, "Streaming maximum-minimum filter using
+//! no more than three comparisons per element", 2006); each window has its front in it, which only moves forward in order: amortised O(1). Besides, each
+//! record keeps the distance to the nearest earlier record that exceeds it, its parent. Parents never change when newer records come, so following them
+//! from any record gives the queue as it was then: as-of queries that the queue of the newest record does not answer need no other structure.
 
 use super::argument::Updates;
 use super::call::{FunctionParameter, Resolved, plain};
-use super::part::{Bounds, Builder, Emit, KeyMut, Part, Reads, Source, bucket, reads};
+use super::part::{Bounds, Builder, Emit, Kept, KeyMut, Part, Reads, Source, bucket, reads};
 use super::registry::{Family, Row};
-use super::ring::Ring;
+use super::ring::Rows;
 use super::{FeatureSpec, Function};
 use crate::config::declaration::Window;
-use crate::data::CellType;
+use crate::data::{Address, Arena, CellType};
 
 /// See the module.
 pub static FAMILY: Family = Family { name: "extrema", group: |function: &Function| u64::from(function.name == "max"), build };
@@ -22,31 +23,141 @@ pub fn resolve(row: &'static Row, argument: Option<CellType>, parameters: &[Func
     plain(row, argument, parameters, &[Float64, Int64, Bool, Timestamp], |kind| kind)
 }
 
-const NONE: u64 = u64::MAX;
+/// Words of a queue's item: index of the record, value.
+const ITEM: usize = 2;
+
+/// Where the queue of a key is: fixed words with the address and log₂ of the capacity plus one (halves), first item's number and length (halves). Items are
+/// numbered on for ever, in 32 bits.
+#[derive(Clone, Copy, Debug)]
+struct Queue {
+    at: usize,
+}
+
+impl Queue {
+    #[inline]
+    fn first(self, fixed: &[u64]) -> u32 {
+        fixed[self.at + 1] as u32
+    }
+
+    #[inline]
+    fn len(self, fixed: &[u64]) -> u32 {
+        (fixed[self.at + 1] >> 32) as u32
+    }
+
+    #[inline]
+    fn set(self, fixed: &mut [u64], first: u32, length: u32) {
+        fixed[self.at + 1] = u64::from(first) | u64::from(length) << 32;
+    }
+
+    #[inline]
+    fn capacity(self, fixed: &[u64]) -> u32 {
+        (1u64 << (fixed[self.at] >> 32) >> 1) as u32
+    }
+
+    #[inline]
+    fn address(self, fixed: &[u64], number: u32) -> Address {
+        fixed[self.at] as Address + (number & self.capacity(fixed).wrapping_sub(1)) * ITEM as Address
+    }
+
+    /// The items, to be read.
+    #[inline]
+    fn items<'a>(self, fixed: &[u64], arena: &'a Arena) -> Items<'a> {
+        let capacity = self.capacity(fixed);
+        let words = if capacity == 0 { &[][..] } else { arena.words(fixed[self.at] as Address, ITEM * capacity as usize) };
+        Items { words, mask: capacity.wrapping_sub(1) }
+    }
+
+    /// The whole queue, to be read.
+    #[inline]
+    fn held<'a>(self, fixed: &[u64], arena: &'a Arena) -> Held<'a> {
+        Held { items: self.items(fixed, arena), first: self.first(fixed), length: self.len(fixed) }
+    }
+
+    #[inline]
+    fn push(self, fixed: &mut [u64], arena: &mut Arena, index: u64, value: u64) {
+        let (first, length) = (self.first(fixed), self.len(fixed));
+        if length == self.capacity(fixed) {
+            self.grow(fixed, arena);
+        }
+        let words = arena.words_mut(self.address(fixed, first.wrapping_add(length)), ITEM);
+        (words[0], words[1]) = (index, value);
+        self.set(fixed, first, length + 1);
+    }
+
+    #[cold]
+    fn grow(self, fixed: &mut [u64], arena: &mut Arena) {
+        let (first, length, log) = (self.first(fixed), self.len(fixed), (fixed[self.at] >> 32) as u32);
+        let fresh = arena.allocate(ITEM << log);
+        for number in (0..length).map(|nth| first.wrapping_add(nth)) {
+            let (index, value) = self.items(fixed, arena).get(number);
+            let to = fresh + (number & ((1 << log) - 1)) * ITEM as Address;
+            arena.words_mut(to, ITEM).copy_from_slice(&[index, value]);
+        }
+        self.release(fixed, arena);
+        fixed[self.at] = u64::from(fresh) | u64::from(log + 1) << 32;
+    }
+
+    fn release(self, fixed: &mut [u64], arena: &mut Arena) {
+        if self.capacity(fixed) > 0 {
+            arena.free(fixed[self.at] as Address, ITEM * self.capacity(fixed) as usize);
+        }
+    }
+}
+
+/// A queue's items by number.
+#[derive(Clone, Copy, Debug)]
+struct Items<'a> {
+    words: &'a [u64],
+    mask: u32,
+}
+
+impl Items<'_> {
+    /// Index and value of an item that is there.
+    #[inline]
+    fn get(&self, number: u32) -> (u64, u64) {
+        let at = (number & self.mask) as usize * ITEM;
+        let words = &self.words[at..at + ITEM];
+        (words[0], words[1])
+    }
+}
+
+/// A queue, to be read.
+#[derive(Clone, Copy, Debug)]
+struct Held<'a> {
+    items: Items<'a>,
+    first: u32,
+    length: u32,
+}
 
 #[derive(Debug)]
 struct Extrema {
     source: Source,
     max: bool,
     reads: Reads<()>,
-    /// Word of a row: distance to the parent (low half) and to the successor (high half); 0 = none.
-    link: usize,
-    /// Fixed words: index of the newest record that counts; then by window the front and its rank.
-    top: usize,
+    /// Word and shift of a row's half: distance to the parent; 0 = none.
+    parent: (usize, u32),
+    queue: Queue,
     windows: Vec<Window>,
-    fronts: Vec<Option<usize>>,
+    /// By window: word and shift of the fixed half with the number of its front.
+    fronts: Vec<Option<(usize, u32)>>,
     /// Tumbling and lifetime windows: fixed words bucket, whether there is a value, the value.
     floored: Vec<(usize, usize)>,
     carries: Vec<Option<usize>>,
 }
 
 fn build(builder: &mut Builder<'_>, features: &[(usize, &FeatureSpec)]) -> Box<dyn Part> {
-    let link = builder.row(1);
-    let top = builder.fixed(&[NONE]);
+    let parent = builder.half_row();
+    let queue = Queue { at: builder.fixed(&[0, 0]) };
     let (mut fronts, mut carries) = (vec![None; builder.spec.windows.len()], vec![None; builder.spec.windows.len()]);
+    let mut half = None;
     for window in features.iter().filter_map(|(_, feature)| feature.window) {
         if fronts[window].is_none() {
-            fronts[window] = Some(builder.fixed(&[NONE, 0]));
+            let place = half.take().unwrap_or_else(|| {
+                let word = builder.fixed(&[0]);
+                half = Some((word, 32));
+                (word, 0)
+            });
+            fronts[window] = Some(place);
         }
     }
     let windows = builder.floored(features);
@@ -56,13 +167,24 @@ fn build(builder: &mut Builder<'_>, features: &[(usize, &FeatureSpec)]) -> Box<d
         source: builder.source(features[0].1),
         max: features[0].1.function.name == "max",
         reads: reads(features, |_| ()),
-        link,
-        top,
+        parent,
+        queue,
         windows: builder.spec.windows.clone(),
         fronts,
         floored,
         carries,
     })
+}
+
+/// 32 bits of a list of words.
+#[inline]
+fn half(words: &[u64], (word, shift): (usize, u32)) -> u32 {
+    (words[word] >> shift) as u32
+}
+
+#[inline]
+fn set_half(words: &mut [u64], (word, shift): (usize, u32), value: u32) {
+    words[word] = words[word] & !(0xFFFF_FFFF << shift) | u64::from(value) << shift;
 }
 
 impl Extrema {
@@ -78,140 +200,138 @@ impl Extrema {
         if self.max { rank } else { !rank }
     }
 
+    /// The parent of `index`, if the ring still has it; of a record that does not count, the newest earlier one that does.
     #[inline]
-    fn rank_at(&self, key: &KeyMut<'_>, index: u64) -> u64 {
-        self.rank(self.source.word(key.ring.row(index)))
-    }
-
-    /// The parent of `index`, if the ring still has it.
-    #[inline]
-    fn parent(&self, key: &KeyMut<'_>, index: u64) -> Option<u64> {
-        let distance = key.ring.row(index)[self.link] & 0xFFFF_FFFF;
-        (distance != 0 && distance <= index - key.ring.base()).then(|| index - distance)
-    }
-
-    /// The successor of `index` in the queue.
-    #[inline]
-    fn next(&self, key: &KeyMut<'_>, index: u64) -> Option<u64> {
-        let distance = key.ring.row(index)[self.link] >> 32;
-        (distance != 0).then(|| index + distance)
+    fn parent(&self, rows: &Rows<'_>, index: u64) -> Option<u64> {
+        let distance = u64::from(half(rows.row(index), self.parent));
+        (distance != 0 && distance <= index - rows.base()).then(|| index - distance)
     }
 
     /// The newest record that counts among those before `end`: where the queue of that time ends.
-    fn tail(&self, key: &KeyMut<'_>, end: u64) -> Option<u64> {
-        let last = end.checked_sub(1).filter(|last| *last >= key.ring.base())?;
-        if self.source.present(key.ring.row(last)) { Some(last) } else { self.parent(key, last) }
+    fn tail(&self, rows: &Rows<'_>, end: u64) -> Option<u64> {
+        let last = end.checked_sub(1).filter(|last| *last >= rows.base())?;
+        if self.source.present(rows.row(last)) { Some(last) } else { self.parent(rows, last) }
     }
 
-    /// Puts `index` behind the queue that ends in `tail`; returns the new end.
+    /// Puts `index` behind the queue, which must be that of the records before it.
     #[inline]
-    fn push(&self, key: &mut KeyMut<'_>, tail: Option<u64>, index: u64) -> Option<u64> {
+    fn push(&self, key: &mut KeyMut<'_>, index: u64) {
         let row = key.ring.row(index);
-        let mut parent = tail;
-        let present = self.source.present(row);
-        if present {
-            let rank = self.rank(self.source.word(row));
-            while let Some(earlier) = parent {
-                if self.rank_at(key, earlier) > rank {
-                    break;
-                }
-                parent = self.parent(key, earlier);
+        let (present, word) = (self.source.present(row), self.source.word(row));
+        let (first, mut length) = (self.queue.first(key.kept.fixed), self.queue.len(key.kept.fixed));
+        let mut parent = None;
+        let rank = self.rank(word);
+        let items = self.queue.items(key.kept.fixed, key.kept.arena);
+        while length > 0 {
+            let (earlier, value) = items.get(first.wrapping_add(length - 1));
+            if !present || self.rank(value) > rank {
+                parent = Some(earlier);
+                break;
             }
-            if let Some(parent) = parent {
-                let link = &mut key.ring.row_mut(parent)[self.link];
-                *link = *link & 0xFFFF_FFFF | (index - parent) << 32;
-            }
+            length -= 1;
         }
-        key.ring.row_mut(index)[self.link] = parent.map_or(0, |parent| index - parent);
-        if present { Some(index) } else { tail }
+        let distance = parent.map_or(0, |parent| u32::try_from(index - parent).unwrap_or(0));
+        set_half(key.ring.row_mut(index), self.parent, distance);
+        if present {
+            self.queue.set(key.kept.fixed, first, length);
+            self.queue.push(key.kept.fixed, key.kept.arena, index, word);
+        }
     }
 
-    /// The record with the greatest rank in `[lo, hi)`.
+    /// A record was put in at `at`, before others: the queue as it was then, and from there on again.
+    #[cold]
+    fn rewind(&self, key: &mut KeyMut<'_>, at: u64) {
+        let first = self.queue.first(key.kept.fixed);
+        let mut length = self.queue.len(key.kept.fixed);
+        let items = self.queue.items(key.kept.fixed, key.kept.arena);
+        let index_of = |nth: u32| items.get(first.wrapping_add(nth)).0;
+        while length > 0 && index_of(length - 1) >= at {
+            length -= 1;
+        }
+        let left = if length > 0 { Some(index_of(length - 1)) } else { None };
+        self.queue.set(key.kept.fixed, first, length);
+        let (rows, mut chain) = (key.ring.rows(), Vec::new());
+        let mut next = self.tail(&rows, at);
+        while let Some(index) = next.filter(|index| Some(*index) != left) {
+            chain.push((index, self.source.word(rows.row(index))));
+            next = self.parent(&rows, index);
+        }
+        for (index, word) in chain.into_iter().rev() {
+            self.queue.push(key.kept.fixed, key.kept.arena, index, word);
+        }
+        for front in self.fronts.iter().flatten() {
+            set_half(key.kept.fixed, *front, first);
+        }
+        for index in at..key.ring.end() {
+            self.push(key, index);
+        }
+    }
+
+    /// The value with the greatest rank in `[lo, hi)`; `front` remembers where in the queue a window's search ended.
     #[inline]
-    fn find(&self, key: &mut KeyMut<'_>, window: usize, lo: u64, hi: u64) -> Option<u64> {
+    fn find(&self, rows: &Rows<'_>, queue: &Held<'_>, front: &mut u32, lo: u64, hi: u64) -> Option<u64> {
         if lo >= hi {
             return None;
         }
-        if let Some(front) = self.fronts[window] {
-            let top = Some(key.fixed[self.top]).filter(|top| *top != NONE && *top >= key.ring.base())?;
-            let mut found = if key.fixed[front] == NONE || key.fixed[front] < key.ring.base() { top } else { key.fixed[front] };
-            let start = found;
-            while found < lo {
-                match self.next(key, found) {
-                    Some(next) => found = next,
-                    None => return None,
-                }
-            }
-            while let Some(parent) = self.parent(key, found).filter(|parent| *parent >= lo) {
-                found = parent;
-            }
-            if found != start || key.fixed[front] == NONE {
-                key.fixed[front] = found;
-                key.fixed[front + 1] = self.rank_at(key, found);
-            }
-            if found < hi {
-                return Some(found);
-            }
+        let item = |nth: u32| queue.items.get(queue.first.wrapping_add(nth));
+        // The items where the front was may have left at the front of the queue, or have been replaced by the newest.
+        let ahead = front.wrapping_sub(queue.first);
+        let mut nth = if ahead as i32 >= 0 { ahead.min(queue.length.saturating_sub(1)) } else { 0 };
+        while nth > 0 && item(nth - 1).0 >= lo {
+            nth -= 1;
         }
-        let mut found = self.tail(key, hi).filter(|tail| *tail >= lo)?;
-        while let Some(parent) = self.parent(key, found).filter(|parent| *parent >= lo) {
+        let mut found = None;
+        while nth < queue.length {
+            let (index, value) = item(nth);
+            if index >= lo {
+                found = Some((index, value));
+                break;
+            }
+            nth += 1;
+        }
+        *front = queue.first.wrapping_add(nth);
+        let (index, value) = found?;
+        if index < hi { Some(value) } else { self.find_between(rows, lo, hi) }
+    }
+
+    /// The same where the queue of the newest record has it no more.
+    #[cold]
+    fn find_between(&self, rows: &Rows<'_>, lo: u64, hi: u64) -> Option<u64> {
+        let mut found = self.tail(rows, hi).filter(|tail| *tail >= lo)?;
+        while let Some(parent) = self.parent(rows, found).filter(|parent| *parent >= lo) {
             found = parent;
         }
-        Some(found)
+        Some(self.source.word(rows.row(found)))
     }
 }
 
 impl Part for Extrema {
     fn inserted(&self, key: &mut KeyMut<'_>, at: u64, _: &Updates, _: usize) {
-        let end = key.ring.end();
-        let in_order = at + 1 == end;
-        let mut tail =
-            if in_order { Some(key.fixed[self.top]).filter(|top| *top != NONE && *top >= key.ring.base()) } else { self.tail(key, at) };
-        for index in at..end {
-            key.ring.row_mut(index)[self.link] = 0;
-            tail = self.push(key, tail, index);
-        }
-        key.fixed[self.top] = tail.unwrap_or(NONE);
-        let present = tail == Some(at);
-        for front in self.fronts.iter().flatten() {
-            if !in_order {
-                key.fixed[*front] = NONE;
-            } else if present && key.fixed[*front] != NONE {
-                let rank = self.rank_at(key, at);
-                if key.fixed[*front + 1] <= rank {
-                    key.fixed[*front] = at;
-                    key.fixed[*front + 1] = rank;
-                }
-            }
+        if at + 1 == key.ring.end() { self.push(key, at) } else { self.rewind(key, at) }
+    }
+
+    fn prefetch(&self, fixed: &[u64], arena: &Arena) {
+        let (first, length) = (self.queue.first(fixed), self.queue.len(fixed));
+        if length > 0 {
+            arena.prefetch(self.queue.address(fixed, first.wrapping_add(length - 1)));
+            self.fronts.iter().flatten().for_each(|front| arena.prefetch(self.queue.address(fixed, half(fixed, *front))));
         }
     }
 
-    fn touch(&self, ring: &Ring, fixed: &[u64]) -> u64 {
-        let fronts = self.fronts.iter().flatten().map(|front| ring.touch(fixed[*front]));
-        let behind_top = Some(fixed[self.top]).filter(|top| (ring.base()..ring.end()).contains(top)).map_or(0, |top| {
-            let parent = top.wrapping_sub(ring.row(top)[self.link] & 0xFFFF_FFFF);
-            ring.touch(parent)
-        });
-        fronts.fold(behind_top, u64::wrapping_add)
-    }
-
-    fn settle(&self, key: &mut KeyMut<'_>) {
-        let base = key.ring.base();
-        for front in self.fronts.iter().flatten() {
-            if key.fixed[*front] == base {
-                let next = self.next(key, base);
-                key.fixed[*front] = next.unwrap_or(NONE);
-                key.fixed[*front + 1] = next.map_or(0, |next| self.rank_at(key, next));
-            }
+    fn settle(&self, rows: &Rows<'_>, kept: &mut Kept<'_>) {
+        let base = rows.base();
+        let (first, length) = (self.queue.first(kept.fixed), self.queue.len(kept.fixed));
+        if length > 0 && self.queue.items(kept.fixed, kept.arena).get(first).0 == base {
+            self.queue.set(kept.fixed, first.wrapping_add(1), length - 1);
         }
-        let row = key.ring.row(base);
-        if !self.source.present(row) {
+        let row = rows.row(base);
+        if self.floored.is_empty() || !self.source.present(row) {
             return;
         }
         let (time, word) = (row[0] as i64, self.source.word(row));
         for (window, at) in &self.floored {
             let start = bucket(&self.windows[*window], time);
-            let carry = &mut key.fixed[*at..*at + 3];
+            let carry = &mut kept.fixed[*at..*at + 3];
             let greater = carry[0] as i64 != start || carry[1] == 0 || self.rank(carry[2]) <= self.rank(word);
             if greater {
                 carry.copy_from_slice(&[start as u64, 1, word]);
@@ -219,13 +339,20 @@ impl Part for Extrema {
         }
     }
 
-    fn emit(&self, after: bool, key: &mut KeyMut<'_>, bounds: &Bounds, out: &mut Emit<'_>) {
-        for read in &self.reads[usize::from(after)] {
-            let Some(window) = read.window else { continue };
-            let found = self.find(key, window, bounds.lo[window], bounds.hi[read.phase as usize]);
-            let mut word = found.map(|index| self.source.word(key.ring.row(index)));
+    fn emit(&self, after: bool, rows: &Rows<'_>, kept: &mut Kept<'_>, bounds: &Bounds, out: &mut Emit<'_>) {
+        let reads = &self.reads[usize::from(after)];
+        if reads.is_empty() {
+            return;
+        }
+        let Kept { fixed, arena, .. } = kept;
+        let queue = self.queue.held(fixed, arena);
+        for read in reads {
+            let Some((window, place)) = read.window.and_then(|window| Some((window, self.fronts[window]?))) else { continue };
+            let mut front = half(fixed, place);
+            let mut word = self.find(rows, &queue, &mut front, bounds.lo[window], bounds.hi[read.phase as usize]);
+            set_half(fixed, place, front);
             if let Some(at) = self.carries[window] {
-                let carry = &key.fixed[at..at + 3];
+                let carry = &fixed[at..at + 3];
                 let holds = carry[1] == 1 && carry[0] as i64 == bounds.bucket[window];
                 if holds && word.is_none_or(|word| self.rank(word) < self.rank(carry[2])) {
                     word = Some(carry[2]);
@@ -235,5 +362,10 @@ impl Part for Extrema {
                 read.outputs.iter().for_each(|(column, ())| out.bits(*column, word));
             }
         }
+    }
+
+    fn release(&self, kept: &mut Kept<'_>) {
+        self.queue.release(kept.fixed, kept.arena);
+        kept.fixed[self.queue.at..self.queue.at + 2].fill(0);
     }
 }

@@ -8,8 +8,9 @@ use std::any::Any;
 use super::FeatureSpec;
 use super::argument::Updates;
 use super::bytes::{Reader, put};
-use super::part::{Bounds, Builder, Emit, Heap, KeyMut, Part, Reads, Source, bucket, reads};
+use super::part::{Bounds, Builder, Emit, Heap, Kept, KeyMut, Part, Reads, Source, bucket, reads};
 use super::registry::Family;
+use super::ring::Rows;
 use crate::config::declaration::Window;
 use crate::data::{CellType, hash_key};
 
@@ -197,11 +198,10 @@ impl Distinct {
         })
     }
 
-    /// Adds the record at `index` to the running (0) or carried (1) sketches.
-    fn add(&self, key: &mut KeyMut<'_>, index: u64, slot: usize) {
-        let row = key.ring.row(index);
+    /// Adds a record to the running (0) or carried (1) sketches.
+    fn add(&self, row: &[u64], kept: &mut Kept<'_>, slot: usize) {
         let (time, Some(hash)) = (row[0] as i64, self.hash(row)) else { return };
-        let Some(heap) = key.heap[self.heap].as_any_mut().downcast_mut::<Sketches>() else { return };
+        let Some(heap) = kept.heap[self.heap].as_any_mut().downcast_mut::<Sketches>() else { return };
         for (slots, window) in heap.0.iter_mut().zip(&self.floored) {
             let start = bucket(&self.windows[*window], time);
             if slot == 1 || start >= slots[0].0 {
@@ -213,27 +213,25 @@ impl Distinct {
 
 impl Part for Distinct {
     fn inserted(&self, key: &mut KeyMut<'_>, at: u64, _: &Updates, _: usize) {
-        self.add(key, at, 0);
+        self.add(key.ring.row(at), &mut key.kept, 0);
     }
 
-    fn settle(&self, key: &mut KeyMut<'_>) {
-        let base = key.ring.base();
-        self.add(key, base, 1);
+    fn settle(&self, rows: &Rows<'_>, kept: &mut Kept<'_>) {
+        self.add(rows.row(rows.base()), kept, 1);
     }
 
-    fn emit(&self, after: bool, key: &mut KeyMut<'_>, bounds: &Bounds, out: &mut Emit<'_>) {
-        let ring = &*key.ring;
-        let Some(heap) = key.heap[self.heap].as_any_mut().downcast_mut::<Sketches>() else { return };
+    fn emit(&self, after: bool, rows: &Rows<'_>, kept: &mut Kept<'_>, bounds: &Bounds, out: &mut Emit<'_>) {
+        let Some(heap) = kept.heap[self.heap].as_any_mut().downcast_mut::<Sketches>() else { return };
         for read in &self.reads[usize::from(after)] {
             let found = read.window.and_then(|window| Some((window, self.floored.iter().position(|floored| *floored == window)?)));
             let Some((window, nth)) = found else { continue };
             let (start, hi) = (bounds.bucket[window], bounds.hi[read.phase as usize]);
             let [running, carried] = &heap.0[nth];
-            let estimate = if hi == ring.end() {
+            let estimate = if hi == rows.end() {
                 if running.0 == start { running.1.estimate() } else { 0 }
             } else {
                 let mut sketch = if carried.0 == start { carried.1.clone() } else { Sketch::default() };
-                (bounds.lo[window]..hi).filter_map(|index| self.hash(ring.row(index))).for_each(|hash| sketch.add(hash));
+                (bounds.lo[window]..hi).filter_map(|index| self.hash(rows.row(index))).for_each(|hash| sketch.add(hash));
                 sketch.estimate()
             };
             read.outputs.iter().for_each(|(column, ())| out.bits(*column, estimate));

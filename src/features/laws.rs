@@ -11,10 +11,10 @@ use super::bytes::{Reader, put};
 use super::exact::Dd;
 use super::part::bucket;
 use super::registry::REGISTRY;
-use super::ring::Ring;
-use super::{Argument, CallShape, FeatureSpec, FunctionParameter, Heap, KeyMut, Program, Scratch, Updates, ViewSpec, resolve};
+use super::ring::{self, Ring};
+use super::{Argument, CallShape, FeatureSpec, FunctionParameter, Heap, Kept, KeyMut, Program, Scratch, Updates, ViewSpec, resolve};
 use crate::config::declaration::Window;
-use crate::data::{Cell, CellType, FeatureRows};
+use crate::data::{Arena, Cell, CellType, FeatureRows};
 
 /// Argument columns of the suite: short decimals, any floats, integers, booleans, timestamps, strings.
 const KINDS: [CellType; 6] = [CellType::Float64, CellType::Float64, CellType::Int64, CellType::Bool, CellType::Timestamp, CellType::Text];
@@ -176,7 +176,9 @@ fn updates(list: &[Record]) -> Updates {
 
 /// One key, driven directly.
 struct Key {
-    ring: Ring,
+    records: Arena,
+    arena: Arena,
+    meta: [u64; ring::META],
     fixed: Vec<u64>,
     heap: Box<[Box<dyn Heap>]>,
     scratch: Scratch,
@@ -184,32 +186,41 @@ struct Key {
 
 impl Key {
     fn new(program: &Program) -> Self {
-        Self { ring: Ring::new(program.stride()), fixed: program.fixed().to_vec(), heap: program.heaps(), scratch: Scratch::default() }
+        let (fixed, heap) = (program.fixed().to_vec(), program.heaps());
+        Self { records: Arena::default(), arena: Arena::default(), meta: [0; ring::META], fixed, heap, scratch: Scratch::default() }
+    }
+
+    fn state(&mut self, program: &Program) -> (KeyMut<'_>, &mut Scratch) {
+        let ring = Ring::new(&mut self.records, &mut self.meta, program.shape());
+        let kept = Kept { fixed: &mut self.fixed, arena: &mut self.arena, heap: &mut self.heap };
+        (KeyMut { ring, kept }, &mut self.scratch)
     }
 
     fn update(&mut self, program: &Program, updates: &Updates, row: usize, watermark: i64) -> FeatureRows {
         let mut out = FeatureRows::nulls(1, program.spec().features.len());
-        let mut key = KeyMut { ring: &mut self.ring, fixed: &mut self.fixed, heap: &mut self.heap };
-        program.update(&mut key, updates, row, watermark, &mut self.scratch, Some((&mut out, 0)));
+        let (mut key, scratch) = self.state(program);
+        program.update(&mut key, updates, row, watermark, scratch, Some((&mut out, 0)));
         out
     }
 
     fn probe(&mut self, program: &Program, t: i64) -> FeatureRows {
         let mut out = FeatureRows::nulls(1, program.spec().features.len());
-        let mut key = KeyMut { ring: &mut self.ring, fixed: &mut self.fixed, heap: &mut self.heap };
-        program.probe(&mut key, t, &mut self.scratch, &mut out, 0);
+        let (mut key, scratch) = self.state(program);
+        program.probe(&mut key, t, scratch, &mut out, 0);
         out
     }
 
-    fn reloaded(&self, program: &Program) -> Self {
+    fn reloaded(&mut self, program: &Program) -> Self {
         let mut bytes = Vec::new();
-        self.ring.save(&mut bytes);
-        self.fixed.iter().for_each(|word| put(&mut bytes, *word));
+        self.records.freeze().save(&mut bytes);
+        self.arena.freeze().save(&mut bytes);
+        self.meta.iter().chain(&self.fixed).for_each(|word| put(&mut bytes, *word));
         self.heap.iter().for_each(|heap| heap.save(&mut bytes));
         let mut reader = Reader::new(&bytes);
         let mut key = Self::new(program);
-        key.ring = Ring::load(program.stride(), &mut reader).unwrap();
-        key.fixed.iter_mut().for_each(|word| *word = reader.word().unwrap());
+        key.records = Arena::load(&mut || reader.word(), bytes.len()).unwrap();
+        key.arena = Arena::load(&mut || reader.word(), bytes.len()).unwrap();
+        key.meta.iter_mut().chain(&mut key.fixed).for_each(|word| *word = reader.word().unwrap());
         key.heap.iter_mut().for_each(|heap| heap.load(&mut reader).unwrap());
         assert!(reader.is_done());
         key
@@ -462,7 +473,7 @@ fn only_the_newest_records_are_kept_where_they_are_bounded() {
     let (updates, mut key) = (updates(&list), Key::new(&program));
     for row in 0..list.len() {
         let out = key.update(&program, &updates, row, i64::MIN);
-        assert!(key.ring.len() <= 5);
+        assert!(key.state(&program).0.ring.len() <= 5);
         let newest: Vec<&Record> = list[(row + 1).saturating_sub(5)..=row].iter().collect();
         let all: Vec<&Record> = list[..=row].iter().collect();
         for (column, feature) in program.spec().features.iter().enumerate() {

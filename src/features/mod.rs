@@ -7,8 +7,7 @@
 //! the past, ties and out-of-order records all take the same path.
 //!
 //! What leaves the ring for good (S7.5: older than the watermark by the longest window) is folded into the *carry* of each tumbling or lifetime
-//! window. Sums are exact integers wherever the values are integers or decimals, so nothing is lost by subtraction; other floats are
-//! double-double sums whose error is bounded and which are recomputed from the ring when the bound is exceeded.
+//! window. Sums are exact, of whatever values, so nothing is lost by subtraction and a window can follow its records in any order.
 //!
 //! A new aggregate is one file with its family, and its row in [`registry`].
 
@@ -20,6 +19,7 @@ mod decay;
 mod distinct;
 mod exact;
 mod extrema;
+mod floored;
 mod hyperloglog;
 #[cfg(test)]
 mod laws;
@@ -30,7 +30,10 @@ mod program;
 mod quantile;
 pub mod registry;
 pub mod ring;
+mod sliding;
+mod summand;
 mod sums;
+mod wide;
 
 use crate::config::declaration::Window;
 use crate::data::CellType;
@@ -38,7 +41,7 @@ use crate::time::Micros;
 
 pub use argument::{Argument, Updates};
 pub use call::{CallShape, Function, FunctionParameter, Resolved, function_names, resolve};
-pub use part::{Heap, KeyMut};
+pub use part::{Heap, Kept, KeyMut};
 pub use program::{Program, Scratch, StateBounds, state_bounds};
 
 /// What one view computes, resolved.

@@ -5,20 +5,29 @@ use std::fmt::Debug;
 
 use super::argument::Updates;
 use super::bytes::Reader;
-use super::ring::Ring;
+use super::ring::{Ring, Rows};
 use super::{FeatureSpec, ViewSpec};
 use crate::config::declaration::Window;
-use crate::data::CellType;
+use crate::data::{Arena, CellType};
 use crate::time::Micros;
 
 /// The state of one key, borrowed from wherever it is kept.
 #[derive(Debug)]
 pub struct KeyMut<'a> {
     /// Its records.
-    pub ring: &'a mut Ring,
-    /// Its fixed words.
+    pub ring: Ring<'a>,
+    /// All else.
+    pub kept: Kept<'a>,
+}
+
+/// What the parts keep of one key beside its records.
+#[derive(Debug)]
+pub struct Kept<'a> {
+    /// Fixed words.
     pub fixed: &'a mut [u64],
-    /// Its parts of variable size.
+    /// The arena of what grows.
+    pub arena: &'a mut Arena,
+    /// Parts of variable kind.
     pub heap: &'a mut [Box<dyn Heap>],
 }
 
@@ -91,6 +100,18 @@ impl<'a> Emit<'a> {
         self.valid[column / 64] |= 1 << (column % 64);
     }
 
+    /// Sets a cell whose validity `mark` sets.
+    #[inline]
+    pub fn cell(&mut self, column: usize, bits: u64) {
+        self.cells[column] = bits;
+    }
+
+    /// Says that the cells of these bits of the validity's words are not null.
+    #[inline]
+    pub fn mark(&mut self, masks: &[(usize, u64)]) {
+        masks.iter().for_each(|(word, mask)| self.valid[*word] |= mask);
+    }
+
     /// Sets a cell to a float, unless it is not finite (S13.3).
     #[inline]
     pub fn float(&mut self, column: usize, value: f64) {
@@ -109,19 +130,18 @@ impl<'a> Emit<'a> {
 pub trait Part: Debug + Send + Sync {
     /// The record at `at` (row `row` of `updates`) has just entered the ring; later ones have moved up by one.
     fn inserted(&self, key: &mut KeyMut<'_>, at: u64, updates: &Updates, row: usize);
-    /// Reads a word of each record that `inserted` and `emit` are likely to read, other than the newest and those at the heads of windows; see
-    /// `Program::touch_far`.
-    fn touch(&self, _ring: &Ring, _fixed: &[u64]) -> u64 {
-        0
-    }
+    /// Asks the caches for what `inserted` and `emit` are likely to read other than fixed words and records.
+    fn prefetch(&self, _fixed: &[u64], _arena: &Arena) {}
     /// Whether `settle` does anything.
     fn settles(&self) -> bool {
         true
     }
     /// The record at the base of the ring is about to leave for good; tumbling and lifetime windows carry it on.
-    fn settle(&self, key: &mut KeyMut<'_>);
+    fn settle(&self, rows: &Rows<'_>, kept: &mut Kept<'_>);
     /// Writes the features of the phases before the insertion (`after == false`: `Before` and `Prior`) or after it (`With`).
-    fn emit(&self, after: bool, key: &mut KeyMut<'_>, bounds: &Bounds, out: &mut Emit<'_>);
+    fn emit(&self, after: bool, rows: &Rows<'_>, kept: &mut Kept<'_>, bounds: &Bounds, out: &mut Emit<'_>);
+    /// The key is gone: gives back the extents of this part.
+    fn release(&self, _kept: &mut Kept<'_>) {}
 }
 
 /// Which records an aggregate counts and where their value is: not null, and passing the filter.
@@ -190,6 +210,8 @@ pub struct Builder<'a> {
     /// Initial variable parts so far, one maker each.
     pub heaps: Vec<HeapMaker>,
     pub(super) flags: usize,
+    /// A half of a row word that is not in use yet: word, shift.
+    pub(super) half: Option<(usize, u32)>,
 }
 
 /// Makes the variable part of a new key.
@@ -213,6 +235,16 @@ impl Builder<'_> {
     pub fn row(&mut self, words: usize) -> usize {
         self.row_words += words;
         self.row_words - words
+    }
+
+    /// Reserves 32 bits of each row: word and shift.
+    pub fn half_row(&mut self) -> (usize, u32) {
+        if let Some(half) = self.half.take() {
+            return half;
+        }
+        let word = self.row(1);
+        self.half = Some((word, 32));
+        (word, 0)
     }
 
     /// Reserves fixed words of the key with these first values.

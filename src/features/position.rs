@@ -10,8 +10,9 @@ use std::collections::VecDeque;
 use super::argument::Updates;
 use super::bytes::{Reader, put, put_text};
 use super::call::{FunctionParameter, Resolved, plain};
-use super::part::{Bounds, Builder, Emit, Heap, KeyMut, Part, Reads, Source, bucket, reads};
+use super::part::{Bounds, Builder, Emit, Heap, Kept, KeyMut, Part, Reads, Source, bucket, reads};
 use super::registry::{Family, Row};
+use super::ring::Rows;
 use super::{FeatureSpec, Function};
 use crate::config::declaration::Window;
 use crate::data::CellType;
@@ -99,34 +100,34 @@ fn build(builder: &mut Builder<'_>, features: &[(usize, &FeatureSpec)]) -> Box<d
 
 impl Position {
     /// Number of records that count before `index`, wrapping.
-    fn before(&self, key: &KeyMut<'_>, index: u64) -> u32 {
-        if index < key.ring.end() { key.ring.row(index)[self.row] as u32 } else { key.fixed[self.count] as u32 }
+    fn before(&self, rows: &Rows<'_>, kept: &Kept<'_>, index: u64) -> u32 {
+        if index < rows.end() { rows.row(index)[self.row] as u32 } else { kept.fixed[self.count] as u32 }
     }
 
-    fn last(&self, key: &KeyMut<'_>, lo: u64, hi: u64) -> Option<u64> {
-        let index = hi.checked_sub(1).filter(|index| *index >= lo && *index >= key.ring.base())?;
+    fn last(&self, rows: &Rows<'_>, lo: u64, hi: u64) -> Option<u64> {
+        let index = hi.checked_sub(1).filter(|index| *index >= lo && *index >= rows.base())?;
         if self.total {
             return Some(index);
         }
-        let distance = key.ring.row(index)[self.row] >> 32;
+        let distance = rows.row(index)[self.row] >> 32;
         (distance != 0 && index - lo >= distance - 1).then(|| index - (distance - 1))
     }
 
-    fn first(&self, key: &KeyMut<'_>, lo: u64, hi: u64) -> Option<u64> {
+    fn first(&self, rows: &Rows<'_>, kept: &Kept<'_>, lo: u64, hi: u64) -> Option<u64> {
         if lo >= hi {
             return None;
         }
-        if self.source.present(key.ring.row(lo)) {
+        if self.source.present(rows.row(lo)) {
             return Some(lo);
         }
-        let start = self.before(key, lo);
-        if self.before(key, hi) == start {
+        let start = self.before(rows, kept, lo);
+        if self.before(rows, kept, hi) == start {
             return None;
         }
         let (mut low, mut high) = (lo + 1, hi);
         while low < high {
             let middle = low + (high - low) / 2;
-            if self.before(key, middle) == start { low = middle + 1 } else { high = middle }
+            if self.before(rows, kept, middle) == start { low = middle + 1 } else { high = middle }
         }
         Some(low - 1)
     }
@@ -135,8 +136,8 @@ impl Position {
         window.map_or(0, |window| bucket(&self.windows[window], time))
     }
 
-    fn texts<'a>(&self, key: &'a mut KeyMut<'_>) -> Option<&'a mut Texts> {
-        key.heap[self.texts?].as_any_mut().downcast_mut()
+    fn texts<'a>(&self, kept: &'a mut Kept<'_>) -> Option<&'a mut Texts> {
+        kept.heap[self.texts?].as_any_mut().downcast_mut()
     }
 }
 
@@ -146,8 +147,8 @@ impl Part for Position {
             return;
         }
         let (base, end) = (key.ring.base(), key.ring.end());
-        let mut before = if at + 1 == end { key.fixed[self.count] as u32 } else { key.ring.row(at + 1)[self.row] as u32 };
-        let mut newest = self.last(key, base, at);
+        let mut before = if at + 1 == end { key.kept.fixed[self.count] as u32 } else { key.ring.row(at + 1)[self.row] as u32 };
+        let mut newest = self.last(&key.ring.rows(), base, at);
         for index in at..end {
             let words = key.ring.row_mut(index);
             let present = self.source.present(words);
@@ -157,28 +158,28 @@ impl Part for Position {
             words[self.row] = u64::from(before) | newest.map_or(0, |newest| index - newest + 1) << 32;
             before = before.wrapping_add(u32::from(present));
         }
-        key.fixed[self.count] = u64::from(before);
+        key.kept.fixed[self.count] = u64::from(before);
         let place = (at - base) as usize;
         let text = self.source.argument.and_then(|argument| updates.arguments.get(argument)?.text(row));
-        if let Some(texts) = self.texts(key) {
+        if let Some(texts) = self.texts(&mut key.kept) {
             texts.ring.insert(place.min(texts.ring.len()), text.map(Box::from));
         }
     }
 
-    fn settle(&self, key: &mut KeyMut<'_>) {
-        let row = key.ring.row(key.ring.base());
+    fn settle(&self, rows: &Rows<'_>, kept: &mut Kept<'_>) {
+        let row = rows.row(rows.base());
         let (present, time, word) = (self.source.present(row), row[0] as i64, self.source.word(row));
-        let text = self.texts(key).and_then(|texts| texts.ring.pop_front()).flatten();
+        let text = self.texts(kept).and_then(|texts| texts.ring.pop_front()).flatten();
         if !present {
             return;
         }
         for (nth, (window, at)) in self.floored.iter().enumerate() {
             let start = self.start(*window, time);
-            let carry = &mut key.fixed[*at..*at + CARRY];
+            let carry = &mut kept.fixed[*at..*at + CARRY];
             let opens = carry[1] == 0 || carry[0] as i64 != start;
             let first = if opens { word } else { carry[2] };
             carry.copy_from_slice(&[start as u64, 1, first, word, time as u64]);
-            if let Some(texts) = self.texts(key) {
+            if let Some(texts) = self.texts(kept) {
                 if opens {
                     texts.first[nth] = text.clone();
                 }
@@ -187,28 +188,28 @@ impl Part for Position {
         }
     }
 
-    fn emit(&self, after: bool, key: &mut KeyMut<'_>, bounds: &Bounds, out: &mut Emit<'_>) {
+    fn emit(&self, after: bool, rows: &Rows<'_>, kept: &mut Kept<'_>, bounds: &Bounds, out: &mut Emit<'_>) {
         for read in &self.reads[usize::from(after)] {
-            let (lo, hi) = (read.window.map_or(key.ring.base(), |window| bounds.lo[window]), bounds.hi[read.phase as usize]);
+            let (lo, hi) = (read.window.map_or(rows.base(), |window| bounds.lo[window]), bounds.hi[read.phase as usize]);
             let carried = self.floored.iter().position(|(window, _)| *window == read.window).filter(|nth| {
-                let carry = &key.fixed[self.floored[*nth].1..];
+                let carry = &kept.fixed[self.floored[*nth].1..];
                 carry[1] == 1 && carry[0] as i64 == read.window.map_or(0, |window| bounds.bucket[window])
             });
             for (column, place) in &read.outputs {
                 let index = match place {
                     Place::First if carried.is_some() => None,
-                    Place::First => self.first(key, lo, hi),
-                    _ => self.last(key, lo, hi),
+                    Place::First => self.first(rows, kept, lo, hi),
+                    _ => self.last(rows, lo, hi),
                 };
-                let base = key.ring.base();
+                let base = rows.base();
                 if index.is_none() && carried.is_none() {
                     continue;
                 }
                 let carry = carried.map_or(0, |nth| self.floored[nth].1);
                 if *place == Place::Gap {
-                    let time = index.map_or(key.fixed[carry + 4] as i64, |index| key.ring.time(index));
+                    let time = index.map_or(kept.fixed[carry + 4] as i64, |index| rows.time(index));
                     out.float(*column, bounds.t.saturating_sub(time) as f64 / 1e6);
-                } else if let Some(texts) = self.texts(key) {
+                } else if let Some(texts) = self.texts(kept) {
                     let held = match (index, carried) {
                         (Some(index), _) => texts.ring.get((index - base) as usize),
                         (None, Some(nth)) if *place == Place::First => texts.first.get(nth),
@@ -219,7 +220,7 @@ impl Part for Position {
                     }
                 } else {
                     let held = carry + if *place == Place::First { 2 } else { 3 };
-                    out.bits(*column, index.map_or(key.fixed[held], |index| self.source.word(key.ring.row(index))));
+                    out.bits(*column, index.map_or(kept.fixed[held], |index| self.source.word(rows.row(index))));
                 }
             }
         }

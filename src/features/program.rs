@@ -3,19 +3,17 @@
 use std::sync::Arc;
 
 use super::argument::Updates;
-use super::part::{Bounds, Builder, Emit, Heap, HeapMaker, KeyMut, Part, Phase, bucket};
-use super::ring::Ring;
+use super::part::{Bounds, Builder, Emit, Heap, HeapMaker, Kept, KeyMut, Part, Phase, bucket};
+use super::ring::{self, Ring, Rows, Shape};
 use super::{ViewSpec, registry};
 use crate::config::declaration::Window;
-use crate::data::{CellType, FeatureRows};
+use crate::data::{Arena, CellType, FeatureRows};
 use crate::time::Micros;
 
 /// Fixed word: greatest event time of the key.
 const LAST: usize = 0;
-/// First of the fixed words that remember where each window began.
+/// First of the fixed words that remember where each window began, two windows a word.
 const HINTS: usize = 1;
-/// Words of a cache line.
-const LINE: usize = 8;
 
 /// A compiled view. Immutable, shared by all keys.
 #[derive(Debug)]
@@ -24,7 +22,9 @@ pub struct Program {
     parts: Vec<Box<dyn Part>>,
     /// Those that want to know what leaves the ring.
     settling: Vec<usize>,
+    /// Words of a record.
     stride: usize,
+    shape: Shape,
     flags: Option<usize>,
     fixed: Vec<u64>,
     heaps: Vec<HeapMaker>,
@@ -58,7 +58,19 @@ pub fn state_bounds(spec: &ViewSpec) -> StateBounds {
     let program = Program::new(Arc::new(spec.clone()));
     let heaps: usize = program.heaps.iter().map(|maker| 32 + maker.make().bytes()).sum();
     let span = if program.sliding { program.span } else { 0 };
-    StateBounds { bytes_per_key: program.fixed.len() * 8 + 112 + heaps, bytes_per_record: program.stride * 8, span }
+    StateBounds { bytes_per_key: program.fixed.len() * 8 + 64 + heaps, bytes_per_record: program.stride * 8, span }
+}
+
+/// Lower half of the index at which window `nth` began.
+#[inline]
+fn hint(fixed: &[u64], nth: usize) -> u32 {
+    (fixed[HINTS + nth / 2] >> (32 * (nth % 2))) as u32
+}
+
+#[inline]
+fn set_hint(fixed: &mut [u64], nth: usize, low: u32) {
+    let (word, shift) = (&mut fixed[HINTS + nth / 2], 32 * (nth % 2));
+    *word = *word & !(0xFFFF_FFFF << shift) | u64::from(low) << shift;
 }
 
 impl Program {
@@ -67,16 +79,34 @@ impl Program {
         let flagged = spec.filters > 0 || spec.arguments.iter().any(|kind| *kind != CellType::Float64);
         let flags = flagged.then_some(1 + spec.arguments.len());
         let words = 1 + spec.arguments.len() + if flagged { (spec.arguments.len() + spec.filters).div_ceil(64) } else { 0 };
-        let mut builder =
-            Builder { spec: &spec, row_words: words, fixed: vec![i64::MIN as u64], heaps: Vec::new(), flags: flags.unwrap_or(0) };
-        builder.fixed(&vec![0; spec.windows.len()]);
+        let mut builder = Builder {
+            spec: &spec,
+            row_words: words,
+            fixed: vec![i64::MIN as u64],
+            heaps: Vec::new(),
+            flags: flags.unwrap_or(0),
+            half: None,
+        };
+        builder.fixed(&vec![0; spec.windows.len().div_ceil(2)]);
         let parts = registry::build(&mut builder, &spec);
         let settling = (0..parts.len()).filter(|part| parts[*part].settles()).collect();
         let Builder { row_words: stride, fixed, heaps, .. } = builder;
         let lengths = spec.windows.iter().filter_map(|window| if let Window::Sliding(length) = window { Some(*length) } else { None });
         let longest = lengths.max();
         let early = spec.features.iter().any(|feature| !feature.include_current || feature.function.is_prior());
-        Self { parts, settling, stride, flags, fixed, heaps, span: longest.unwrap_or(1).max(1), sliding: longest.is_some(), early, spec }
+        Self {
+            parts,
+            settling,
+            stride,
+            shape: Shape::new(stride),
+            flags,
+            fixed,
+            heaps,
+            span: longest.unwrap_or(1).max(1),
+            sliding: longest.is_some(),
+            early,
+            spec,
+        }
     }
 
     /// The view.
@@ -89,6 +119,11 @@ impl Program {
         self.stride
     }
 
+    /// The same, for rings.
+    pub fn shape(&self) -> Shape {
+        self.shape
+    }
+
     /// The fixed words of a new key.
     pub fn fixed(&self) -> &[u64] {
         &self.fixed
@@ -97,6 +132,11 @@ impl Program {
     /// The variable parts of a new key.
     pub fn heaps(&self) -> Box<[Box<dyn Heap>]> {
         self.heaps.iter().map(HeapMaker::make).collect()
+    }
+
+    /// Whether keys have variable parts.
+    pub fn has_heaps(&self) -> bool {
+        !self.heaps.is_empty()
     }
 
     /// Greatest event time of a key with these fixed words; `i64::MIN` for a new one.
@@ -121,8 +161,10 @@ impl Program {
     /// The feature row of a key without records (S6.2).
     pub fn empty_row(&self) -> FeatureRows {
         let mut rows = FeatureRows::nulls(1, self.spec.features.len());
-        let (mut ring, mut fixed, mut heap) = (Ring::new(self.stride), self.fixed.clone(), self.heaps());
-        let mut key = KeyMut { ring: &mut ring, fixed: &mut fixed, heap: &mut heap };
+        let (mut records, mut arena, mut meta) = (Arena::default(), Arena::default(), [0; ring::META]);
+        let (mut fixed, mut heap) = (self.fixed.clone(), self.heaps());
+        let kept = Kept { fixed: &mut fixed, arena: &mut arena, heap: &mut heap };
+        let mut key = KeyMut { ring: Ring::new(&mut records, &mut meta, self.shape), kept };
         self.probe(&mut key, 0, &mut Scratch::default(), &mut rows, 0);
         rows
     }
@@ -140,18 +182,18 @@ impl Program {
     ) -> u64 {
         let t = updates.times[row];
         self.settle(key, watermark);
-        let last = key.fixed[LAST] as i64;
-        let mut at = if t >= last { key.ring.end() } else { key.ring.after(t, key.ring.end()) };
-        if let Some((rows, target)) = &mut out {
-            let hi = if t > last { at } else { key.ring.after(t.saturating_sub(1), at) };
-            self.bound(key, t, [hi, at, at], &mut scratch.bounds);
+        let (rows, last) = (key.ring.rows(), key.kept.fixed[LAST] as i64);
+        let mut at = if t >= last { rows.end() } else { rows.after(t, rows.end()) };
+        if let Some((out, target)) = &mut out {
+            let hi = if t > last { at } else { rows.after(t.saturating_sub(1), at) };
+            self.bound(&rows, key.kept.fixed, t, [hi, at, at], &mut scratch.bounds);
             if self.early {
-                self.emit(false, key, scratch, rows, *target);
+                self.emit(false, &rows, &mut key.kept, scratch, out, *target);
             }
         }
         key.ring.insert(at);
         self.write(key.ring.row_mut(at), t, updates, row);
-        key.fixed[LAST] = t.max(last) as u64;
+        key.kept.fixed[LAST] = t.max(last) as u64;
         for part in &self.parts {
             part.inserted(key, at, updates, row);
         }
@@ -163,39 +205,42 @@ impl Program {
                 self.settle_one(key);
             }
             at = at.max(key.ring.base().saturating_sub(1));
-        }
-        if let Some((rows, target)) = out {
-            scratch.bounds.hi[Phase::With as usize] = at + 1;
             scratch.bounds.lo.iter_mut().for_each(|lo| *lo = (*lo).max(key.ring.base()));
-            self.emit(true, key, scratch, rows, target);
+        }
+        if let Some((out, target)) = out {
+            scratch.bounds.hi[Phase::With as usize] = at + 1;
+            self.emit(true, &key.ring.rows(), &mut key.kept, scratch, out, target);
         }
         dropped
     }
 
-    /// Reads a word of each cache line of what an update of this key reads first: its fixed words and the end of its ring.
+    /// Asks the caches for what an update of a key reads after its fixed words: the end of its records, those at the heads of the windows, and what
+    /// parts go to.
     #[inline]
-    pub fn touch_near(&self, ring: &Ring, fixed: &[u64]) -> u64 {
-        let lines = fixed.chunks(LINE).map(|line| line[0]).fold(0, u64::wrapping_add);
-        lines.wrapping_add(ring.touch(ring.end())).wrapping_add(ring.touch(ring.end().wrapping_sub(1)))
+    pub fn prefetch(&self, rows: &Rows<'_>, fixed: &[u64], arena: &Arena) {
+        rows.prefetch(rows.end());
+        for nth in 0..self.spec.windows.len() {
+            rows.prefetch(rows.base() + u64::from(hint(fixed, nth).wrapping_sub(rows.base() as u32)));
+        }
+        self.parts.iter().for_each(|part| part.prefetch(fixed, arena));
     }
 
-    /// The same of what it reads then: the records at the heads of the windows, and those that parts go to.
-    #[inline]
-    pub fn touch_far(&self, ring: &Ring, fixed: &[u64]) -> u64 {
-        let heads = fixed[HINTS..HINTS + self.spec.windows.len()].iter().map(|head| ring.touch(*head));
-        heads.chain(self.parts.iter().map(|part| part.touch(ring, fixed))).fold(0, u64::wrapping_add)
+    /// Gives back the extents of a key that is gone.
+    pub fn release(&self, key: &mut KeyMut<'_>) {
+        self.parts.iter().for_each(|part| part.release(&mut key.kept));
+        key.ring.release();
     }
 
     /// Writes the feature row of the key as of time `t`. Changes nothing but where searches begin.
     pub fn probe(&self, key: &mut KeyMut<'_>, t: i64, scratch: &mut Scratch, out: &mut FeatureRows, row: usize) {
-        let (end, last) = (key.ring.end(), key.fixed[LAST] as i64);
-        let with = if t >= last { end } else { key.ring.after(t, end) };
-        let before = if t > last { end } else { key.ring.after(t.saturating_sub(1), with) };
-        self.bound(key, t, [before, with, with], &mut scratch.bounds);
+        let (rows, last) = (key.ring.rows(), key.kept.fixed[LAST] as i64);
+        let with = if t >= last { rows.end() } else { rows.after(t, rows.end()) };
+        let before = if t > last { rows.end() } else { rows.after(t.saturating_sub(1), with) };
+        self.bound(&rows, key.kept.fixed, t, [before, with, with], &mut scratch.bounds);
         if self.early {
-            self.emit(false, key, scratch, out, row);
+            self.emit(false, &rows, &mut key.kept, scratch, out, row);
         }
-        self.emit(true, key, scratch, out, row);
+        self.emit(true, &rows, &mut key.kept, scratch, out, row);
     }
 
     /// What has left every window for good is folded into the carries (S7.5).
@@ -208,8 +253,9 @@ impl Program {
     }
 
     fn settle_one(&self, key: &mut KeyMut<'_>) {
+        let rows = key.ring.rows();
         for part in &self.settling {
-            self.parts[*part].settle(key);
+            self.parts[*part].settle(&rows, &mut key.kept);
         }
         key.ring.pop_front();
     }
@@ -237,35 +283,34 @@ impl Program {
     }
 
     #[inline]
-    fn bound(&self, key: &mut KeyMut<'_>, t: i64, hi: [u64; 3], bounds: &mut Bounds) {
+    fn bound(&self, rows: &Rows<'_>, fixed: &mut [u64], t: i64, hi: [u64; 3], bounds: &mut Bounds) {
         bounds.t = t;
         bounds.hi = hi;
         bounds.lo.resize(self.spec.windows.len(), 0);
         bounds.bucket.resize(self.spec.windows.len(), 0);
-        for (nth, window) in self.spec.windows.iter().enumerate() {
-            let hint = key.fixed[HINTS + nth];
-            let lo = match window {
-                Window::Sliding(length) => key.ring.after(t.saturating_sub(*length), hint),
+        for (nth, (window, (lo, start))) in self.spec.windows.iter().zip(bounds.lo.iter_mut().zip(&mut bounds.bucket)).enumerate() {
+            let bound = match window {
+                Window::Sliding(length) => t.saturating_sub(*length),
                 Window::Tumbling { .. } => {
-                    bounds.bucket[nth] = bucket(window, t);
-                    key.ring.after(bounds.bucket[nth].saturating_sub(1), hint)
+                    *start = bucket(window, t);
+                    start.saturating_sub(1)
                 }
-                Window::Lifetime => key.ring.base(),
+                Window::Lifetime => i64::MIN,
             };
-            key.fixed[HINTS + nth] = lo;
-            bounds.lo[nth] = lo;
+            *lo = rows.after(bound, rows.unfold(hint(fixed, nth)));
+            set_hint(fixed, nth, *lo as u32);
         }
     }
 
     #[inline]
-    fn emit(&self, after: bool, key: &mut KeyMut<'_>, scratch: &mut Scratch, rows: &mut FeatureRows, row: usize) {
-        let (cells, valid) = rows.row_mut(row);
-        let mut out = Emit::new(cells, valid, &mut scratch.texts);
+    fn emit(&self, after: bool, rows: &Rows<'_>, kept: &mut Kept<'_>, scratch: &mut Scratch, out: &mut FeatureRows, row: usize) {
+        let (cells, valid) = out.row_mut(row);
+        let mut emit = Emit::new(cells, valid, &mut scratch.texts);
         for part in &self.parts {
-            part.emit(after, key, &scratch.bounds, &mut out);
+            part.emit(after, rows, kept, &scratch.bounds, &mut emit);
         }
         for (column, text) in scratch.texts.drain(..) {
-            rows.set_text(row, column, &text);
+            out.set_text(row, column, &text);
         }
     }
 }

@@ -1,207 +1,265 @@
-//! Sums of values under an aggregate: count, Σx and Σx², as exact integers while the values allow it and as double-doubles otherwise (S7.5).
+//! Sums of values under an aggregate, exactly: count, Σx and Σx², so that what leaves a window is subtracted without a trace (S7.5).
 //!
-//! Which of the two, and the decimal scale, is part of the sums and a function of the values added, in their order, and of nothing else.
+//! Most values are integers or short decimals (`12.34`): they are summed as integers in units of 10⁻², 10⁻⁴ or 10⁻⁶. A float counts as the decimal it
+//! prints as, which is nearer to the truth than its bits. All others go to fixed-point sums of any width (`wide`). Which of the two a value
+//! belongs to is a function of the value and of the scale; the scale only grows finer while there are values, and never so fine that a value present no
+//! longer fits, so a value that leaves is found where it was put.
 
-use super::exact::{Dd, LIMIT, POWERS, decimal, integer, integer_words, to_float};
+use super::exact::{Dd, LIMIT, POWERS, decimal, integer, integer_words, rounded, to_float};
+use super::wide::{Layout, Sum, Wide};
+use crate::data::Arena;
 
-/// Bit of `mode`: the sums are double-doubles (floats only).
-pub const SUM_DD: u64 = 4;
-/// Bit of `mode`: the squares are double-doubles.
-pub const SQUARE_DD: u64 = 8;
-
-/// Sums of some values: (n, Σx, Σx²), as scaled integers or as double-doubles around a centre. `mode & 3` is the scale.
+/// Sums of integers and short decimals, in units of the scale.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Sums {
-    /// Scale of the integers (bits 0–1), `SUM_DD`, `SQUARE_DD`.
-    pub mode: u64,
-    /// Greatest magnitude of a scaled integer so far.
-    pub largest: u64,
-    /// Centre: the bits of the value.
-    pub centre: u64,
-    /// Number of values; of prefix sums behind the point where they are zero, minus that (wrapping).
+pub struct Exact {
+    /// Number of values.
     pub n: u64,
-    /// Σx as an integer, or Σ(x − centre) as a double-double.
-    pub sum: [u64; 2],
-    /// Σx² as an integer, or Σ(x − centre)² as a double-double.
-    pub square: [u64; 2],
+    /// Σk.
+    pub sum: i128,
+    /// Σk².
+    pub square: i128,
 }
 
-/// Words of stored `Sums`.
-pub const WORDS: usize = 8;
-/// `a + b` or, if `minus`, `a − b`: of double-doubles if `dd`, else of wrapping integers.
-#[inline]
-pub fn combine(dd: bool, a: [u64; 2], b: [u64; 2], minus: bool) -> [u64; 2] {
-    match (dd, minus) {
-        (false, false) => integer_words(integer(a).wrapping_add(integer(b))),
-        (false, true) => integer_words(integer(a).wrapping_sub(integer(b))),
-        (true, false) => Dd::from_words(a).plus(Dd::from_words(b)).words(),
-        (true, true) => Dd::from_words(a).minus(Dd::from_words(b)).words(),
-    }
-}
-
-impl Sums {
-    /// From stored words.
-    pub fn load(words: &[u64]) -> Self {
-        Self { mode: words[0], largest: words[1], centre: words[2], n: words[3], sum: [words[4], words[5]], square: [words[6], words[7]] }
-    }
-
-    /// To the first `WORDS` of `words`.
-    pub fn store(&self, words: &mut [u64]) {
-        let [s0, s1] = self.sum;
-        let [q0, q1] = self.square;
-        words[..WORDS].copy_from_slice(&[self.mode, self.largest, self.centre, self.n, s0, s1, q0, q1]);
-    }
-
-    /// The mode in which a value can be added: the present one, or one of which nothing present is lost.
+impl Exact {
+    /// Puts a value in.
     #[inline]
-    pub fn fitting(&self, float: bool, word: u64) -> u64 {
-        if !float {
-            let small = (word as i64).unsigned_abs() <= LIMIT as u64;
-            return if small { self.mode } else { self.mode | SQUARE_DD };
-        }
-        if self.mode & SUM_DD != 0 {
-            return self.mode;
-        }
-        let value = f64::from_bits(word);
-        let scale = (self.mode & 3) as usize;
-        for (finer, power) in POWERS.iter().enumerate().skip(scale) {
-            let grown = self.largest as f64 * (power / POWERS[scale]);
-            if grown > LIMIT as f64 {
-                break;
-            }
-            if decimal(value, finer).is_some() {
-                return finer as u64;
-            }
-        }
-        SUM_DD | SQUARE_DD
-    }
-
-    /// Goes over to another mode, of the value that asks for it.
-    #[cold]
-    pub fn convert(&mut self, float: bool, mode: u64, word: u64) {
-        let (old, n) = (self.mode, self.n as f64);
-        self.mode = mode;
-        if mode & SQUARE_DD == 0 {
-            let factor = (POWERS[(mode & 3) as usize] / POWERS[(old & 3) as usize]) as i128;
-            self.sum = integer_words(integer(self.sum).wrapping_mul(factor));
-            self.square = integer_words(integer(self.square).wrapping_mul(factor * factor));
-            self.largest = self.largest.saturating_mul(factor as u64);
-            return;
-        }
-        self.centre = word;
-        let power = POWERS[(old & 3) as usize];
-        let centre = if float { Dd::sum(f64::from_bits(word), 0.0) } else { Dd::integer(i128::from(word as i64)) };
-        let sum = Dd::integer(integer(self.sum)).over(power);
-        let square = Dd::integer(integer(self.square)).over(power).over(power);
-        let shift = centre.times(Dd::sum(n, 0.0));
-        let twice = centre.times(sum).times(Dd::sum(2.0, 0.0));
-        self.square = square.minus(twice).plus(centre.times(shift)).words();
-        if float {
-            self.sum = sum.minus(shift).words();
-        }
-    }
-
-    /// What one value adds to Σx and Σx² in the present mode.
-    #[inline]
-    pub fn terms(&self, float: bool, word: u64) -> ([u64; 2], [u64; 2]) {
-        if float && self.mode & SUM_DD != 0 {
-            let distance = Dd::sum(f64::from_bits(word), -f64::from_bits(self.centre));
-            return (distance.words(), distance.times(distance).words());
-        }
-        let k = if float { decimal(f64::from_bits(word), (self.mode & 3) as usize).unwrap_or(0) } else { word as i64 };
-        let square = if self.mode & SQUARE_DD == 0 {
-            integer_words(i128::from(k).wrapping_mul(i128::from(k)))
-        } else {
-            let distance = Dd::integer(i128::from(k) - i128::from(self.centre as i64));
-            distance.times(distance).words()
-        };
-        (integer_words(i128::from(k)), square)
-    }
-
-    /// Adds one value in the present mode, which must fit it.
-    #[inline]
-    pub fn apply(&mut self, float: bool, word: u64) {
-        let (sum, square) = self.terms(float, word);
+    pub fn add(&mut self, k: i64) {
         self.n = self.n.wrapping_add(1);
-        self.sum = combine(self.mode & SUM_DD != 0, self.sum, sum, false);
-        self.square = combine(self.mode & SQUARE_DD != 0, self.square, square, false);
-        if self.mode & SUM_DD == 0 {
-            self.largest = self.largest.max(integer(sum).unsigned_abs() as u64);
-        }
+        self.sum = self.sum.wrapping_add(i128::from(k));
+        self.square = self.square.wrapping_add(i128::from(k) * i128::from(k));
     }
 
-    /// Adds one value: a function of the values added before and of nothing else.
+    /// Takes a value out.
     #[inline]
-    pub fn add(&mut self, float: bool, word: u64) {
-        let mode = self.fitting(float, word);
-        if mode != self.mode {
-            self.convert(float, mode, word);
-        }
-        self.apply(float, word);
+    pub fn remove(&mut self, k: i64) {
+        self.n = self.n.wrapping_sub(1);
+        self.sum = self.sum.wrapping_sub(i128::from(k));
+        self.square = self.square.wrapping_sub(i128::from(k) * i128::from(k));
     }
 
-    /// Σx.
-    pub fn total(&self, float: bool) -> Dd {
-        if float && self.mode & SUM_DD != 0 {
-            let centre = Dd::product(f64::from_bits(self.centre), self.n as f64);
-            return Dd::from_words(self.sum).plus(centre);
-        }
-        Dd::integer(integer(self.sum)).over(POWERS[(self.mode & 3) as usize])
-    }
-
-    /// Σx of floats, rounded.
+    /// In units that are `factor` times finer.
     #[inline]
-    pub fn sum_float(&self, float: bool) -> f64 {
-        if float && self.mode & SUM_DD != 0 { self.total(float).hi } else { to_float(integer(self.sum)) / POWERS[(self.mode & 3) as usize] }
+    pub fn refine(&mut self, factor: i64) {
+        self.sum = self.sum.wrapping_mul(i128::from(factor));
+        self.square = self.square.wrapping_mul(i128::from(factor) * i128::from(factor));
     }
 
-    /// Σx / n, rounded; n > 0.
+    /// Whether Σk is a float without rounding.
     #[inline]
-    pub fn mean(&self, float: bool) -> f64 {
-        let n = self.n as f64;
-        if float && self.mode & SUM_DD != 0 {
-            return self.total(float).over(n).hi;
-        }
-        to_float(integer(self.sum)) / (n * POWERS[(self.mode & 3) as usize])
+    fn is_float(&self) -> bool {
+        self.sum.unsigned_abs() <= 1 << 53
     }
 
-    /// Σ(x − mean)² as a quotient `(numerator, divisor)`; 0 below the resolution; n > 0.
+    /// From the words that `store` wrote.
     #[inline]
-    pub fn deviation(&self, float: bool) -> (f64, f64) {
-        let n = self.n as f64;
-        if self.mode & SQUARE_DD == 0 {
-            let (sum, square) = (integer(self.sum), integer(self.square));
-            let power = POWERS[(self.mode & 3) as usize];
-            let divisor = n * power * power;
-            if self.n < 1 << 36 && square < 1 << 90 && i64::try_from(sum).is_ok() {
-                return (to_float(square * i128::from(self.n) - sum * sum).max(0.0), divisor);
-            }
-            let exact = Dd::integer(sum);
-            let rest = Dd::integer(square).minus(exact.times(exact).over(n)).hi;
-            return (if rest > to_float(square) * RESOLUTION { rest } else { 0.0 }, power * power);
+    pub fn load(n: u64, words: &[u64]) -> Self {
+        match words {
+            [s0, s1, q0, q1, ..] => Self { n, sum: integer([*s0, *s1]), square: integer([*q0, *q1]) },
+            [s0, s1, ..] => Self { n, sum: integer([*s0, *s1]), square: 0 },
+            _ => Self { n, sum: 0, square: 0 },
         }
-        let sum = self.centred(float);
-        let square = Dd::from_words(self.square);
-        let rest = square.minus(sum.times(sum).over(n)).hi;
-        (if rest > square.hi * RESOLUTION { rest } else { 0.0 }, 1.0)
     }
 
-    /// These sums with Σ(x − mean)² = 0, in `SQUARE_DD` mode.
-    pub fn flat(self, float: bool) -> Self {
-        let sum = self.centred(float);
-        Self { square: sum.times(sum).over(self.n as f64).words(), ..self }
+    /// Σk and, if there is room, Σk² to `words`.
+    #[inline]
+    pub fn store(&self, words: &mut [u64]) {
+        let ([s0, s1], [q0, q1]) = (integer_words(self.sum), integer_words(self.square));
+        match words {
+            [a, b, c, d, ..] => (*a, *b, *c, *d) = (s0, s1, q0, q1),
+            [a, b, ..] => (*a, *b) = (s0, s1),
+            _ => {}
+        }
+    }
+}
+
+/// The unit of `Exact` sums and the greatest magnitude so far, as one word; 0 at first.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Scale(pub u64);
+
+impl Scale {
+    /// Position in `POWERS`.
+    #[inline]
+    pub fn power(self) -> usize {
+        (self.0 & 3) as usize
     }
 
-    /// Σ(x − centre), in `SQUARE_DD` mode.
-    pub fn centred(&self, float: bool) -> Dd {
+    /// How many of the integers are one.
+    #[inline]
+    pub fn unit(self) -> f64 {
+        POWERS[self.power()]
+    }
+
+    /// The value as an integer in this scale; `None`: it belongs to the wide sums.
+    #[inline]
+    pub fn number(self, float: bool, word: u64) -> Option<i64> {
         if float {
-            return Dd::from_words(self.sum);
+            return decimal(f64::from_bits(word), self.power());
         }
-        Dd::integer(integer(self.sum).wrapping_sub(i128::from(self.centre as i64).wrapping_mul(i128::from(self.n))))
+        Some(word as i64).filter(|value| value.unsigned_abs() <= LIMIT as u64)
     }
+
+    /// The same of a value that is known not to belong to the wide sums.
+    #[inline]
+    pub fn certain(self, float: bool, word: u64) -> i64 {
+        if float { rounded(f64::from_bits(word) * POWERS[self.power()]) } else { word as i64 }
+    }
+
+    /// Makes the scale as fine as a new value needs; returns the value as an integer, and by which factor the unit has become finer.
+    #[inline]
+    pub fn admit(&mut self, float: bool, word: u64) -> Option<(i64, i64)> {
+        if let Some(k) = self.number(float, word) {
+            self.0 = self.0 & 3 | (self.0 >> 2).max(k.unsigned_abs()) << 2;
+            return Some((k, 1));
+        }
+        if float { self.refine(f64::from_bits(word)) } else { None }
+    }
+
+    fn refine(&mut self, value: f64) -> Option<(i64, i64)> {
+        let (scale, largest) = (self.power(), self.0 >> 2);
+        for (finer, power) in POWERS.iter().enumerate().skip(scale + 1) {
+            let factor = power / POWERS[scale];
+            if largest as f64 * factor > LIMIT as f64 {
+                return None;
+            }
+            if let Some(k) = decimal(value, finer) {
+                self.0 = finer as u64 | (largest * factor as u64).max(k.unsigned_abs()) << 2;
+                return Some((k, factor as i64));
+            }
+        }
+        None
+    }
+}
+
+/// Sums apart from a key: started from some of a key's, then changed record by record.
+#[derive(Clone, Debug)]
+pub struct Apart {
+    float: bool,
+    /// Unit of `exact`.
+    scale: Scale,
+    /// Sums of integers and decimals.
+    exact: Exact,
+    wide: Option<Wide>,
+}
+
+impl Apart {
+    /// Those with these parts.
+    pub fn new(float: bool, scale: Scale, exact: Exact, wide: Option<Wide>) -> Self {
+        Self { float, scale, exact, wide }
+    }
+
+    /// Puts a value in, or takes one out, in the present scale.
+    pub fn apply(&mut self, word: u64, remove: bool) {
+        match self.scale.number(self.float, word) {
+            Some(k) if remove => self.exact.remove(k),
+            Some(k) => self.exact.add(k),
+            None => self.wide.iter_mut().for_each(|wide| wide.apply(self.float, word, remove)),
+        }
+    }
+
+    /// Puts a value in; the scale grows finer where it needs to.
+    pub fn add(&mut self, word: u64) {
+        match self.scale.admit(self.float, word) {
+            Some((k, factor)) => {
+                self.exact.refine(factor);
+                self.exact.add(k);
+            }
+            None => self.wide.iter_mut().for_each(|wide| wide.apply(self.float, word, false)),
+        }
+    }
+
+    /// To look at.
+    pub fn total(&self) -> Total<'_> {
+        let wide = self.wide.as_ref().map(Wide::view).filter(|wide| wide.n() != 0);
+        Total { power: self.scale.power(), exact: self.exact, wide }
+    }
+}
+
+/// Some sums, to be read.
+#[derive(Clone, Copy, Debug)]
+pub struct Total<'a> {
+    power: usize,
+    exact: Exact,
+    wide: Option<Sum<'a>>,
 }
 
 /// 2^-98: relative error of one double-double result with slack.
 const RESOLUTION: f64 = 3.2e-30;
-/// 2^-102: relative error of one double-double addition with slack.
-pub const STEP: f64 = 2e-31;
+
+impl<'a> Total<'a> {
+    /// Sums of a key: `exact` in the unit of `scale`, and slot `slot` of the wide sums that `layout` places.
+    #[inline]
+    pub fn of(scale: Scale, exact: Exact, layout: u64, slot: usize, arena: &'a Arena) -> Self {
+        let wide = Layout::load(layout).map(|layout| Sum::of(layout, slot, arena)).filter(|wide| wide.n() != 0);
+        Self { power: scale.power(), exact, wide }
+    }
+
+    /// Sums without wide parts.
+    #[inline]
+    pub fn short(scale: Scale, exact: Exact) -> Self {
+        Self { power: scale.power(), exact, wide: None }
+    }
+
+    /// Number of values.
+    #[inline]
+    pub fn n(&self) -> u64 {
+        self.exact.n + self.wide.map_or(0, |wide| wide.n())
+    }
+
+    /// Σx and Σx² to 106 bits.
+    fn doubles(&self) -> (Dd, Dd) {
+        let power = POWERS[self.power];
+        let (sum, square) = (Dd::integer(self.exact.sum).over(power), Dd::integer(self.exact.square).over(power).over(power));
+        self.wide.map_or((sum, square), |wide| {
+            let (wide_sum, wide_square) = wide.doubles();
+            (sum.plus(wide_sum), square.plus(wide_square))
+        })
+    }
+
+    /// Σx, rounded.
+    #[inline]
+    pub fn sum(&self) -> f64 {
+        match self.wide {
+            None if self.exact.is_float() => to_float(self.exact.sum) / POWERS[self.power],
+            Some(wide) if self.exact.n == 0 => wide.sum(),
+            _ => self.doubles().0.hi,
+        }
+    }
+
+    /// Σx of integers, if it fits.
+    pub fn integer(&self) -> Option<i64> {
+        let wide = self.wide.map_or(0, |wide| wide.integer());
+        i64::try_from(self.exact.sum.checked_add(wide)?).ok()
+    }
+
+    /// Σx / n, rounded; n > 0.
+    #[inline]
+    pub fn mean(&self) -> f64 {
+        let n = self.n() as f64;
+        match self.wide {
+            None if self.exact.is_float() => to_float(self.exact.sum) / (n * POWERS[self.power]),
+            None => Dd::integer(self.exact.sum).over(n * POWERS[self.power]).hi,
+            Some(_) => self.doubles().0.over(n).hi,
+        }
+    }
+
+    /// Σ(x − mean)² as a quotient `(numerator, divisor)`; n > 0.
+    #[inline]
+    pub fn deviation(&self) -> (f64, f64) {
+        let n = self.n() as f64;
+        let Some(wide) = self.wide else {
+            let Exact { n: count, sum, square } = self.exact;
+            let power = POWERS[self.power];
+            if count < 1 << 36 && square < 1 << 90 && i64::try_from(sum).is_ok() {
+                return (to_float(square * i128::from(count) - sum * sum).max(0.0), n * power * power);
+            }
+            let exact = Dd::integer(sum);
+            let rest = Dd::integer(square).minus(exact.times(exact).over(n)).hi;
+            return (if rest > to_float(square) * RESOLUTION { rest } else { 0.0 }, power * power);
+        };
+        if self.exact.n == 0 {
+            return (wide.deviation().max(0.0), 1.0);
+        }
+        let (sum, square) = self.doubles();
+        (square.minus(sum.times(sum).over(n)).hi.max(0.0), 1.0)
+    }
+}

@@ -1,8 +1,8 @@
 //! Keyed state, in one place (S15): which keys there are, where their words lie, what is snapshot and restored, and who is evicted.
 //!
-//! [`ViewState`] is the state of one view: per shard a hash table from key bytes to a slot, the fixed words of all slots in one vector, one ring of
-//! records per slot. A record of a known key allocates nothing unless a ring grows. Everything that a snapshot holds is little-endian words without pointers,
-//! so that blocks can replace the vectors without a change to the layout of their contents.
+//! [`ViewState`] is the state of one view: per shard a hash table from key bytes to a slot and two arenas of blocks, one for the heads of the keys and one
+//! for what grows. A record of a known key allocates nothing unless its records need a larger extent. Freezing shares the blocks: what is written
+//! afterwards is copied block by block, so a checkpoint costs the hot path no more than the blocks it touches while the checkpoint is being written.
 
 mod shard;
 mod view;
@@ -10,4 +10,4 @@ mod view;
 #[cfg(test)]
 mod laws;
 
-pub use view::{ViewCounts, ViewState};
+pub use view::{FrozenView, ViewCounts, ViewState};

@@ -1,51 +1,56 @@
-//! One shard of keyed state: hash table, key bytes, slots; least recent keys first out (S6.3).
+//! One shard of keyed state: which keys there are, where their words lie, who goes first (S6.3, S15).
+//!
+//! Three arenas hold all words: in `heads` each key has a *head* of fixed size (hash, key, where its records are, the program's fixed words), whose address
+//! is the key's *slot*; in `records` lie the records; in `extents` queues and whatever else grows. The hash table from keys to slots is not state: it is
+//! built again from the heads.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use hashbrown::HashTable;
 
-use crate::features::bytes::{Reader, put, put_bytes};
-use crate::features::ring::Ring;
-use crate::features::{Heap, KeyMut, Program};
+use crate::data::{Address, Arena, BLOCK_WORDS, FrozenArena};
+use crate::features::bytes::{Reader, put};
+use crate::features::ring::{self, Ring, Rows};
+use crate::features::{Heap, Kept, KeyMut, Program};
 
-const PREFIX: usize = 23;
+/// Words of a head in front of the ring's: hash; length of the key plus one, 0 for a free slot; the key's first bytes.
+const FRONT: usize = 4;
+/// Bytes of a key that its head holds; longer ones begin there and go on in an extent, whose address is in the upper half of the length's word.
+const INLINE: usize = 8 * (FRONT - 2);
+/// Words of a cache line.
+const LINE: usize = 8;
+/// Words before the program's fixed words.
+const BEFORE: usize = FRONT + ring::META;
 
-#[inline]
-fn prefix(key: &[u8]) -> [u8; PREFIX] {
-    let mut bytes = [0; PREFIX];
-    let length = key.len().min(PREFIX);
-    bytes[..length].copy_from_slice(&key[..length]);
-    bytes
-}
-
-/// A slot of one key; a free one has `free` set and waits for the next new key.
-#[derive(Debug)]
-struct Slot {
-    hash: u64,
-    start: u32,
-    length: u32,
-    /// The first bytes of the key, padded with zeros: most keys are told apart without a look at the others.
-    prefix: [u8; PREFIX],
-    free: bool,
-    ring: Ring,
-    heap: Box<[Box<dyn Heap>]>,
-}
+/// Address of a key's head.
+pub type Slot = Address;
 
 /// The keys of one shard.
 #[derive(Debug)]
 pub struct Shard {
-    table: HashTable<u32>,
-    slots: Vec<Slot>,
-    /// Fixed words of all slots, one after another.
-    fixed: Vec<u64>,
+    table: HashTable<Slot>,
+    heads: Arena,
+    records: Arena,
+    extents: Arena,
+    /// Words of a head.
     width: usize,
-    /// Key bytes of all slots; those of freed slots are garbage until the next compaction.
-    bytes: Vec<u8>,
-    garbage: usize,
-    free: Vec<u32>,
+    /// Heads ever used.
+    slots: u32,
+    free: Vec<Slot>,
+    /// The parts of variable kind, by number of the head; empty if the program has none.
+    heaps: Vec<Box<[Box<dyn Heap>]>>,
     /// (last event time when it was put in, slot), for expiry; one entry per key, brought up to date when it comes out.
-    queue: Option<BinaryHeap<Reverse<(i64, u32)>>>,
+    queue: Option<BinaryHeap<Reverse<(i64, Slot)>>>,
+}
+
+/// A shard at the moment it was frozen: shared blocks, and the few parts that are no blocks as bytes.
+#[derive(Clone, Debug)]
+pub struct FrozenShard {
+    heads: FrozenArena,
+    records: FrozenArena,
+    extents: FrozenArena,
+    rest: Vec<u8>,
 }
 
 /// The shard is chosen by the hash's upper bits, so the table must not look at those alone.
@@ -54,108 +59,188 @@ fn spread(hash: u64) -> u64 {
     hash.rotate_left(24)
 }
 
+/// The first bytes of a key as words, padded with zeros.
+#[inline]
+fn prefix(key: &[u8]) -> [u64; FRONT - 2] {
+    let mut bytes = [0; INLINE];
+    let length = key.len().min(INLINE);
+    bytes[..length].copy_from_slice(&key[..length]);
+    let (words, _) = bytes.as_chunks::<8>();
+    [u64::from_le_bytes(words[0]), u64::from_le_bytes(words[1])]
+}
+
+/// Bytes as words, the last one padded with zeros.
+fn words_of(bytes: &[u8]) -> impl Iterator<Item = u64> + '_ {
+    bytes.chunks(8).map(|chunk| {
+        let mut word = [0; 8];
+        word[..chunk.len()].copy_from_slice(chunk);
+        u64::from_le_bytes(word)
+    })
+}
+
 impl Shard {
     /// An empty shard; `ordered` if keys will ever be asked for by age.
     pub fn new(program: &Program, ordered: bool) -> Self {
         Self {
             table: HashTable::new(),
-            slots: Vec::new(),
-            fixed: Vec::new(),
-            width: program.fixed().len(),
-            bytes: Vec::new(),
-            garbage: 0,
+            heads: Arena::default(),
+            records: Arena::default(),
+            extents: Arena::default(),
+            width: BEFORE + program.fixed().len(),
+            slots: 0,
             free: Vec::new(),
+            heaps: Vec::new(),
             queue: ordered.then(BinaryHeap::new),
         }
     }
 
     /// Number of keys.
     pub fn len(&self) -> usize {
-        self.slots.len() - self.free.len()
+        self.slots as usize - self.free.len()
     }
 
-    fn key(&self, slot: u32) -> &[u8] {
-        let slot = &self.slots[slot as usize];
-        &self.bytes[slot.start as usize..(slot.start + slot.length) as usize]
+    /// Heads to a block, or blocks to a head.
+    fn packing(&self) -> (u32, u32) {
+        ((BLOCK_WORDS / self.width) as u32, self.width.div_ceil(BLOCK_WORDS) as u32)
     }
 
-    /// Whether a slot is that of a key.
+    /// The slot of head number `nth`: as many heads to a block as it holds whole, or some blocks to each.
+    fn slot(&self, nth: u32) -> Slot {
+        let ((heads, blocks), words) = (self.packing(), BLOCK_WORDS as u32);
+        if heads == 0 { nth * blocks * words } else { nth / heads * words + nth % heads * self.width as u32 }
+    }
+
+    /// The number of a slot's head.
+    fn number(&self, slot: Slot) -> usize {
+        let ((heads, blocks), words) = (self.packing(), BLOCK_WORDS as u32);
+        (if heads == 0 { slot / words / blocks } else { slot / words * heads + slot % words / self.width as u32 }) as usize
+    }
+
     #[inline]
-    pub fn holds(&self, slot: u32, hash: u64, key: &[u8]) -> bool {
-        let Some(held) = self.slots.get(slot as usize) else { return false };
-        held.hash == hash
-            && held.length as usize == key.len()
-            && !held.free
-            && (if key.len() <= PREFIX { held.prefix[..key.len()] == *key } else { self.key(slot) == key })
+    fn head(&self, slot: Slot) -> &[u64] {
+        self.heads.words(slot, self.width)
+    }
+
+    fn key(&self, slot: Slot) -> Vec<u8> {
+        let head = self.head(slot);
+        let length = (head[1] as u32).saturating_sub(1) as usize;
+        let rest = length.saturating_sub(INLINE);
+        let more = if rest > 0 { self.extents.words((head[1] >> 32) as u32, rest.div_ceil(8)) } else { &[] };
+        head[2..FRONT].iter().chain(more).flat_map(|word| word.to_le_bytes()).take(length).collect()
+    }
+
+    /// Whether a slot, which the shard must have or have had, is that of a key.
+    #[inline]
+    pub fn holds(&self, slot: Slot, hash: u64, key: &[u8]) -> bool {
+        self.is_key(self.head(slot), hash, key)
+    }
+
+    #[inline]
+    fn is_key(&self, head: &[u64], hash: u64, key: &[u8]) -> bool {
+        head[0] == hash
+            && head[1] as u32 as usize == key.len() + 1
+            && head[2..FRONT] == prefix(key)
+            && (key.len() <= INLINE || {
+                let rest = &key[INLINE..];
+                words_of(rest).eq(self.extents.words((head[1] >> 32) as u32, rest.len().div_ceil(8)).iter().copied())
+            })
     }
 
     /// The slot of a key.
     #[inline]
-    pub fn find(&self, hash: u64, key: &[u8]) -> Option<u32> {
-        self.table.find(spread(hash), |slot| self.holds(*slot, hash, key)).copied()
+    pub fn find(&self, hash: u64, key: &[u8]) -> Option<Slot> {
+        self.table.find(spread(hash), |slot| self.is_key(self.head(*slot), hash, key)).copied()
     }
 
-    /// The records and the fixed words of a slot.
+    /// The slot that most likely is that of the key with this hash, found without looking at its head, which the caches are asked for.
     #[inline]
-    pub fn peek(&self, slot: u32) -> (&Ring, &[u64]) {
-        (&self.slots[slot as usize].ring, &self.fixed[slot as usize * self.width..][..self.width])
+    pub fn guess(&self, hash: u64) -> Option<Slot> {
+        let slot = *self.table.iter_hash(spread(hash)).next()?;
+        (slot..slot + self.width as Slot).step_by(LINE).for_each(|at| self.heads.prefetch(at));
+        self.heads.prefetch(slot + self.width as Slot - 1);
+        Some(slot)
+    }
+
+    /// Asks the caches for what an update of the key with this hash at this slot will read beside its head.
+    #[inline]
+    pub fn prefetch(&self, program: &Program, slot: Slot, hash: u64) {
+        let (before, fixed) = self.head(slot).split_at(BEFORE);
+        if before[0] == hash {
+            program.prefetch(&Rows::new(&self.records, &before[FRONT..], program.shape()), fixed, &self.extents);
+        }
     }
 
     /// A new slot for a key that is not there; `time` is its first event time.
-    pub fn insert(&mut self, program: &Program, hash: u64, key: &[u8], time: i64) -> u32 {
-        let (start, length) = (self.bytes.len() as u32, key.len() as u32);
-        self.bytes.extend_from_slice(key);
-        let fresh =
-            Slot { hash, start, length, prefix: prefix(key), free: false, ring: Ring::new(program.stride()), heap: program.heaps() };
-        let slot = match self.free.pop() {
-            Some(slot) => {
-                self.slots[slot as usize] = fresh;
-                self.fixed[slot as usize * self.width..][..self.width].copy_from_slice(program.fixed());
-                slot
+    pub fn insert(&mut self, program: &Program, hash: u64, key: &[u8], time: i64) -> Slot {
+        let slot = self.free.pop().unwrap_or_else(|| self.new_slot());
+        let rest = &key[key.len().min(INLINE)..];
+        let mut more = 0;
+        if !rest.is_empty() {
+            more = self.extents.allocate(rest.len().div_ceil(8));
+            self.extents.words_mut(more, rest.len().div_ceil(8)).iter_mut().zip(words_of(rest)).for_each(|(word, held)| *word = held);
+        }
+        let head = self.heads.words_mut(slot, self.width);
+        head[0] = hash;
+        head[1] = key.len() as u64 + 1 | u64::from(more) << 32;
+        head[2..FRONT].copy_from_slice(&prefix(key));
+        head[FRONT..BEFORE].fill(0);
+        head[BEFORE..].copy_from_slice(program.fixed());
+        if program.has_heaps() {
+            let number = self.number(slot);
+            if self.heaps.len() <= number {
+                self.heaps.resize_with(number + 1, Box::default);
             }
-            None => {
-                self.slots.push(fresh);
-                self.fixed.extend_from_slice(program.fixed());
-                self.slots.len() as u32 - 1
-            }
-        };
-        let slots = &self.slots;
-        self.table.insert_unique(spread(hash), slot, |other| spread(slots[*other as usize].hash));
+            self.heaps[number] = program.heaps();
+        }
+        self.enter(hash, slot);
         if let Some(queue) = &mut self.queue {
             queue.push(Reverse((time, slot)));
         }
         slot
     }
 
+    fn enter(&mut self, hash: u64, slot: Slot) {
+        let mut table = std::mem::take(&mut self.table);
+        table.insert_unique(spread(hash), slot, |other| spread(self.head(*other)[0]));
+        self.table = table;
+    }
+
+    fn new_slot(&mut self) -> Slot {
+        let slot = self.slot(self.slots);
+        self.slots += 1;
+        self.heads.extend_to(slot, self.width);
+        slot
+    }
+
     /// The state of a slot.
     #[inline]
-    pub fn state(&mut self, slot: u32) -> KeyMut<'_> {
-        let held = &mut self.slots[slot as usize];
-        KeyMut { ring: &mut held.ring, fixed: &mut self.fixed[slot as usize * self.width..][..self.width], heap: &mut held.heap }
+    pub fn state(&mut self, program: &Program, slot: Slot) -> KeyMut<'_> {
+        let number = if self.heaps.is_empty() { 0 } else { self.number(slot) };
+        let (before, fixed) = self.heads.words_mut(slot, self.width).split_at_mut(BEFORE);
+        let heap = self.heaps.get_mut(number).map_or(&mut [][..], |heap| heap);
+        let ring = Ring::new(&mut self.records, &mut before[FRONT..], program.shape());
+        KeyMut { ring, kept: Kept { fixed, arena: &mut self.extents, heap } }
     }
 
-    fn last(&self, program: &Program, slot: u32) -> i64 {
-        program.last_time(&self.fixed[slot as usize * self.width..][..self.width])
+    fn last(&self, program: &Program, slot: Slot) -> i64 {
+        program.last_time(&self.head(slot)[BEFORE..])
     }
 
-    fn remove(&mut self, program: &Program, slot: u32) {
-        let held = &mut self.slots[slot as usize];
-        if let Ok(entry) = self.table.find_entry(spread(held.hash), |other| *other == slot) {
+    fn remove(&mut self, program: &Program, slot: Slot) {
+        let (hash, length, more) = (self.head(slot)[0], self.head(slot)[1] as u32 as usize - 1, (self.head(slot)[1] >> 32) as u32);
+        if let Ok(entry) = self.table.find_entry(spread(hash), |other| *other == slot) {
             entry.remove();
         }
-        self.garbage += held.length as usize;
-        *held =
-            Slot { hash: 0, start: 0, length: 0, prefix: [0; PREFIX], free: true, ring: Ring::new(program.stride()), heap: Box::default() };
-        self.free.push(slot);
-        if self.garbage > 4096 && self.garbage * 2 > self.bytes.len() {
-            let mut bytes = Vec::with_capacity(self.bytes.len() - self.garbage);
-            for held in self.slots.iter_mut().filter(|held| !held.free) {
-                let start = bytes.len() as u32;
-                bytes.extend_from_slice(&self.bytes[held.start as usize..(held.start + held.length) as usize]);
-                held.start = start;
-            }
-            (self.bytes, self.garbage) = (bytes, 0);
+        program.release(&mut self.state(program, slot));
+        if length > INLINE {
+            self.extents.free(more, (length - INLINE).div_ceil(8));
         }
+        self.heads.words_mut(slot, self.width)[..FRONT].fill(0);
+        if !self.heaps.is_empty() {
+            let number = self.number(slot);
+            self.heaps[number] = Box::default();
+        }
+        self.free.push(slot);
     }
 
     /// Removes the keys whose last event time is at or before `bound`; returns how many.
@@ -181,7 +266,7 @@ impl Shard {
 
     /// Removes the key with the least last event time, then the least key bytes (S6.3).
     pub fn evict(&mut self, program: &Program) -> bool {
-        let mut oldest: Vec<u32> = Vec::new();
+        let mut oldest: Vec<Slot> = Vec::new();
         let mut least = i64::MAX;
         while let Some(Reverse((time, slot))) = self.queue.as_mut().and_then(BinaryHeap::pop) {
             let last = self.last(program, slot);
@@ -197,7 +282,7 @@ impl Shard {
             least = time;
             oldest.push(slot);
         }
-        let Some(victim) = oldest.iter().copied().min_by(|a, b| self.key(*a).cmp(self.key(*b))) else { return false };
+        let Some(victim) = oldest.iter().copied().min_by_key(|slot| self.key(*slot)) else { return false };
         if let Some(queue) = &mut self.queue {
             oldest.iter().filter(|slot| **slot != victim).for_each(|slot| queue.push(Reverse((least, *slot))));
         }
@@ -205,57 +290,84 @@ impl Shard {
         true
     }
 
+    /// The slots in use.
+    fn live(&self) -> impl Iterator<Item = Slot> + '_ {
+        (0..self.slots).map(|nth| self.slot(nth)).filter(|slot| self.head(*slot)[1] != 0)
+    }
+
     /// Number of retained records.
     pub fn records(&self) -> u64 {
-        self.slots.iter().map(|slot| slot.ring.len() as u64).sum()
+        self.live().map(|slot| self.head(slot)[FRONT + 1] & 0xFFFF_FFFF).sum()
     }
 
     /// Memory, in bytes.
     pub fn memory(&self) -> usize {
-        let slots: usize =
-            self.slots.iter().map(|slot| slot.ring.bytes() + slot.heap.iter().map(|heap| 16 + heap.bytes()).sum::<usize>()).sum();
+        let heaps: usize = self.heaps.iter().flatten().map(|heap| 16 + heap.bytes()).sum();
         let queue = self.queue.as_ref().map_or(0, |queue| queue.capacity() * 16);
-        slots
-            + self.slots.capacity() * size_of::<Slot>()
-            + self.fixed.capacity() * 8
-            + self.bytes.capacity()
+        heaps
+            + self.heaps.capacity() * 16
+            + self.heads.bytes()
+            + self.records.bytes()
+            + self.extents.bytes()
             + self.table.allocation_size()
             + self.free.capacity() * 4
             + queue
     }
 
-    /// Appends the shard's keys, in byte order, to a snapshot.
-    pub fn save(&self, out: &mut Vec<u8>) {
-        let mut live: Vec<u32> = (0..self.slots.len() as u32).filter(|slot| !self.slots[*slot as usize].free).collect();
-        live.sort_unstable_by(|a, b| self.key(*a).cmp(self.key(*b)));
-        put(out, live.len() as u64);
-        for slot in live {
-            let held = &self.slots[slot as usize];
-            put_bytes(out, self.key(slot));
-            put(out, held.hash);
-            self.fixed[slot as usize * self.width..][..self.width].iter().for_each(|word| put(out, *word));
-            held.ring.save(out);
-            held.heap.iter().for_each(|heap| heap.save(out));
+    /// The shard as it is now. Blocks are shared until the shard writes to them (S15); parts of variable kind are written down.
+    pub fn freeze(&mut self) -> FrozenShard {
+        let mut rest = Vec::new();
+        put(&mut rest, u64::from(self.slots));
+        put(&mut rest, self.free.len() as u64);
+        self.free.iter().for_each(|slot| put(&mut rest, u64::from(*slot)));
+        if !self.heaps.is_empty() {
+            self.live().flat_map(|slot| self.heaps[self.number(slot)].iter()).for_each(|heap| heap.save(&mut rest));
         }
+        FrozenShard { heads: self.heads.freeze(), records: self.records.freeze(), extents: self.extents.freeze(), rest }
     }
 
-    /// Reads back what `save` wrote.
+    /// Reads back what `FrozenShard::save` wrote.
     pub fn load(program: &Program, ordered: bool, reader: &mut Reader<'_>) -> Result<Self, String> {
         let mut shard = Self::new(program, ordered);
-        for _ in 0..reader.length(16)? {
-            let key = reader.bytes()?;
-            let hash = reader.word()?;
-            if shard.find(hash, key).is_some() {
-                return Err("the snapshot of a view names a key twice".to_string());
+        let left = reader.left();
+        shard.heads = Arena::load(&mut || reader.word(), left)?;
+        shard.records = Arena::load(&mut || reader.word(), left)?;
+        shard.extents = Arena::load(&mut || reader.word(), left)?;
+        shard.slots = u32::try_from(reader.word()?).map_err(|_| "the snapshot of a view has too many keys".to_string())?;
+        for _ in 0..reader.length(8)? {
+            shard.free.push(reader.word()? as u32);
+        }
+        if shard.slots > 0 && !shard.heads.holds(shard.slot(shard.slots - 1), shard.width) {
+            return Err("the snapshot of a view names keys that it does not have".to_string());
+        }
+        let live: Vec<Slot> = shard.live().collect();
+        if live.len() + shard.free.len() != shard.slots as usize {
+            return Err("the snapshot of a view has lost count of its keys".to_string());
+        }
+        for slot in live {
+            shard.enter(shard.head(slot)[0], slot);
+            let last = shard.last(program, slot);
+            if let Some(queue) = &mut shard.queue {
+                queue.push(Reverse((last, slot)));
             }
-            let slot = shard.insert(program, hash, key, i64::MIN);
-            for word in shard.state(slot).fixed {
-                *word = reader.word()?;
+            if program.has_heaps() {
+                let number = shard.number(slot);
+                shard.heaps.resize_with(number + 1, Box::default);
+                let mut heaps = program.heaps();
+                heaps.iter_mut().try_for_each(|heap| heap.load(reader))?;
+                shard.heaps[number] = heaps;
             }
-            let held = &mut shard.slots[slot as usize];
-            held.ring = Ring::load(program.stride(), reader)?;
-            held.heap.iter_mut().try_for_each(|heap| heap.load(reader))?;
         }
         Ok(shard)
+    }
+}
+
+impl FrozenShard {
+    /// Appends the shard to a snapshot.
+    pub fn save(&self, out: &mut Vec<u8>) {
+        self.heads.save(out);
+        self.records.save(out);
+        self.extents.save(out);
+        out.extend_from_slice(&self.rest);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::shard::Shard;
+use super::shard::{FrozenShard, Shard, Slot};
 use crate::data::{FeatureRows, KeyColumn};
 use crate::features::bytes::{Reader, put, put_bytes};
 use crate::features::{Program, Scratch, Updates, ViewSpec};
@@ -40,12 +40,12 @@ pub struct ViewState {
     scratch: Scratch,
     empty: FeatureRows,
     /// See `look_ahead`: where the next keys are.
-    ahead: Vec<Option<(u16, u32)>>,
+    ahead: Vec<Option<(u16, Slot)>>,
 }
 
 impl ViewState {
     /// Version of the snapshots this build writes.
-    pub const VERSION: u32 = 1;
+    pub const VERSION: u32 = 2;
     /// How many updates `look_ahead` is best called for at a time: their memory fits the first-level cache.
     pub const AHEAD: usize = 32;
 
@@ -74,24 +74,24 @@ impl ViewState {
         spec.ttl.is_some() || spec.max_keys_per_shard.is_some() || program.horizon().is_some()
     }
 
-    /// Tells that the updates `rows` of `keys` come next, in this order: finds their keys and touches what the updates will read. The keys of a batch
-    /// are independent of each other, so their cache misses overlap here, where in `update` each would wait for the one before. Changes no result:
-    /// what it finds out is a hint that `update` verifies.
+    /// Tells that the updates `rows` of `keys` come next, in this order: guesses where their keys are and asks the caches for what the updates will read.
+    /// The keys of a batch are independent of each other, so their cache misses overlap here, where in `update` each would wait for the one before.
+    /// Changes no result: what it finds out is a hint that `update` verifies.
     pub fn look_ahead(&mut self, keys: &KeyColumn, rows: &[u32]) {
-        self.ahead.clear();
         let (map, shards) = (self.map, &self.shards);
+        self.ahead.clear();
         self.ahead.extend(rows.iter().map(|row| {
             let hash = keys.hash(*row as usize);
             let shard = map.shard(hash).0;
-            let slot = shards[shard as usize].as_ref()?.find(hash, keys.key(*row as usize))?;
-            Some((shard, slot))
+            shards[shard as usize].as_ref()?.guess(hash).map(|slot| (shard, slot))
         }));
-        let found =
-            || self.ahead.iter().flatten().filter_map(|(shard, slot)| shards[*shard as usize].as_ref().map(|shard| shard.peek(*slot)));
-        let near: u64 = found().map(|(ring, fixed)| self.program.touch_near(ring, fixed)).fold(0, u64::wrapping_add);
-        let far: u64 = found().map(|(ring, fixed)| self.program.touch_far(ring, fixed)).fold(0, u64::wrapping_add);
-        // The sums are of no use; what counts is that the words have been read.
-        std::hint::black_box((near, far));
+        for (row, guess) in rows.iter().zip(&self.ahead) {
+            if let Some((shard, slot)) = guess
+                && let Some(shard) = &shards[*shard as usize]
+            {
+                shard.prefetch(&self.program, *slot, keys.hash(*row as usize));
+            }
+        }
     }
 
     /// The record `row` of `updates` becomes part of its key (a null entity: of none). If `out` is given, its feature row as of itself is written to row
@@ -119,7 +119,7 @@ impl ViewState {
                 shard.insert(program, hash, key, updates.times[row])
             }
         };
-        self.dropped_records += program.update(&mut shard.state(slot), updates, row, self.watermark, &mut self.scratch, out);
+        self.dropped_records += program.update(&mut shard.state(program, slot), updates, row, self.watermark, &mut self.scratch, out);
     }
 
     /// Writes the feature row of a key as of time `t` to row `out_row` of `out`, whose cells must be null before. Nothing that later results depend
@@ -133,7 +133,7 @@ impl ViewState {
         if let Some(shard) = &mut self.shards[self.map.shard(hash).0 as usize]
             && let Some(slot) = shard.find(hash, key)
         {
-            return self.program.probe(&mut shard.state(slot), t, &mut self.scratch, out, out_row);
+            return self.program.probe(&mut shard.state(&self.program, slot), t, &mut self.scratch, out, out_row);
         }
         Self::write_empty(&self.empty, out, out_row);
     }
@@ -177,21 +177,20 @@ impl ViewState {
         }
     }
 
-    /// The whole state, little-endian, keys in byte order within a shard (S15).
-    pub fn snapshot(&self) -> Vec<u8> {
-        let mut out = Vec::new();
+    /// The state as it is now: blocks are shared with it until it writes to them (S15), so this takes little time whatever there is.
+    pub fn freeze(&mut self) -> FrozenView {
+        let mut front = Vec::new();
         let layout = [LAYOUT, self.program.stride() as u64, self.program.fixed().len() as u64, u64::from(self.map.shards())];
-        layout.iter().for_each(|word| put(&mut out, *word));
-        [self.watermark as u64, self.evicted_keys, self.dropped_records, self.null_entities].iter().for_each(|word| put(&mut out, *word));
-        for (index, shard) in self.shards.iter().enumerate() {
-            if let Some(shard) = shard.as_ref().filter(|shard| shard.len() > 0) {
-                let mut block = Vec::new();
-                shard.save(&mut block);
-                put(&mut out, index as u64);
-                put_bytes(&mut out, &block);
-            }
-        }
-        out
+        layout.iter().for_each(|word| put(&mut front, *word));
+        [self.watermark as u64, self.evicted_keys, self.dropped_records, self.null_entities].iter().for_each(|word| put(&mut front, *word));
+        let shards = self.shards.iter_mut().enumerate().filter_map(|(index, shard)| Some((index, shard.as_mut()?)));
+        let shards = shards.filter(|(_, shard)| shard.len() > 0).map(|(index, shard)| (index, shard.freeze())).collect();
+        FrozenView { front, shards }
+    }
+
+    /// The whole state, little-endian.
+    pub fn snapshot(&mut self) -> Vec<u8> {
+        self.freeze().save()
     }
 
     /// The state that `snapshot` wrote, for the same spec; `version` is the one it was written with.
@@ -221,5 +220,26 @@ impl ViewState {
     /// Memory, in bytes.
     pub fn bytes(&self) -> usize {
         self.shards.capacity() * 8 + self.shards.iter().flatten().map(|shard| size_of::<Shard>() + shard.memory()).sum::<usize>()
+    }
+}
+
+/// The state of a view at one moment.
+#[derive(Clone, Debug)]
+pub struct FrozenView {
+    front: Vec<u8>,
+    shards: Vec<(usize, FrozenShard)>,
+}
+
+impl FrozenView {
+    /// The whole state, little-endian; what `ViewState::restore` reads.
+    pub fn save(&self) -> Vec<u8> {
+        let mut out = self.front.clone();
+        for (index, shard) in &self.shards {
+            let mut block = Vec::new();
+            shard.save(&mut block);
+            put(&mut out, *index as u64);
+            put_bytes(&mut out, &block);
+        }
+        out
     }
 }
