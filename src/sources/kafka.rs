@@ -77,6 +77,9 @@ pub(super) struct KafkaReader {
     missing: Option<Instant>,
 }
 
+/// What the client says when it is asked.
+type Answer<T> = std::result::Result<T, KafkaError>;
+
 /// The offset of a position, for the client.
 fn offset(position: u64) -> Offset {
     Offset::Offset(i64::try_from(position).unwrap_or(i64::MAX))
@@ -109,8 +112,8 @@ impl KafkaReader {
             failed: None,
             missing: None,
         };
-        for partition in 0..reader.count(patience)? {
-            let (low, high) = reader.bounds(partition, patience)?;
+        for partition in 0..reader.count(patience).map_err(|error| reader.unanswered(&error))? {
+            let (low, high) = reader.bounds(partition, patience).map_err(|error| reader.unanswered(&error))?;
             let start = if reader.start == KafkaStart::Earliest { low } else { high };
             reader.add(start, high);
         }
@@ -132,25 +135,27 @@ impl KafkaReader {
     }
 
     /// How many partitions the topic has.
-    fn count(&self, patience: Duration) -> Result<usize> {
-        let unanswered = |error: &KafkaError| super::unanswered(&self.consumer, &self.topic, &self.brokers, error);
-        let metadata = self.consumer.fetch_metadata(Some(&self.topic), patience).map_err(|error| unanswered(&error))?;
+    fn count(&self, patience: Duration) -> Answer<usize> {
+        let metadata = self.consumer.fetch_metadata(Some(&self.topic), patience)?;
         let missing = KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition);
-        let Some(topic) = metadata.topics().iter().find(|topic| topic.name() == self.topic) else {
-            return Err(unanswered(&missing));
-        };
+        let topic = metadata.topics().iter().find(|topic| topic.name() == self.topic).ok_or(missing.clone())?;
         match topic.error() {
-            Some(code) => Err(unanswered(&KafkaError::MetadataFetch(code.into()))),
-            None if topic.partitions().is_empty() => Err(unanswered(&missing)),
+            Some(code) => Err(KafkaError::MetadataFetch(code.into())),
+            None if topic.partitions().is_empty() => Err(missing),
             None => Ok(topic.partitions().len()),
         }
     }
 
     /// The first offset a partition keeps, and the next it will give.
-    fn bounds(&self, partition: usize, patience: Duration) -> Result<(u64, u64)> {
-        let bounds = self.consumer.fetch_watermarks(&self.topic, partition as i32, patience);
-        let (low, high) = bounds.map_err(|error| unanswered(&self.consumer, &self.topic, &self.brokers, &error))?;
+    fn bounds(&self, partition: usize, patience: Duration) -> Answer<(u64, u64)> {
+        let (low, high) = self.consumer.fetch_watermarks(&self.topic, partition as i32, patience)?;
         Ok((u64::try_from(low).unwrap_or(0), u64::try_from(high).unwrap_or(0)))
+    }
+
+    /// What ends the reader for want of an answer. Only for one that is about to end, or to be assigned anew: the reason is found behind records that
+    /// the client holds, and they are lost to it.
+    fn unanswered(&self, error: &KafkaError) -> Error {
+        unanswered(&self.consumer, &self.topic, &self.brokers, error)
     }
 
     /// Assigns all partitions at what they expect.
@@ -224,7 +229,7 @@ impl KafkaReader {
                 self.assign()
             }
             Err(_) if since.elapsed() < LOOK => Ok(()),
-            Err(error) => Err(error),
+            Err(error) => Err(self.unanswered(&error)),
         }
     }
 
@@ -348,7 +353,7 @@ impl SourceReader for KafkaReader {
     fn seek(&mut self, starts: &[(PartitionIndex, u64)]) -> Result<()> {
         self.ready.clear();
         for index in 0..self.partitions.len() {
-            let (low, high) = self.bounds(index, PATIENCE)?;
+            let (low, high) = self.bounds(index, PATIENCE).map_err(|error| self.unanswered(&error))?;
             let named = starts.iter().find(|(partition, _)| partition.0 as usize == index).map(|(_, start)| *start);
             // Partitions that a run has not seen before are read from their beginning, whatever `start` says.
             let start = named.unwrap_or(low);

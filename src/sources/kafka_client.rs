@@ -120,7 +120,7 @@ fn meaning(code: RDKafkaErrorCode) -> Meaning {
     }
 }
 
-/// The error of an answer about `topic`, or of none: `trouble` is what the call said.
+/// The error of an answer about `topic`, or of none: `trouble` is what the call said. Takes events from the client, records among them, which are lost.
 pub(super) fn unanswered(consumer: &BaseConsumer<Watch>, topic: &str, brokers: &str, trouble: &KafkaError) -> Error {
     // The reason arrives as an event behind the call.
     for _ in 0..32 {

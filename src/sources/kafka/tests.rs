@@ -142,6 +142,24 @@ fn a_missing_topic_and_silent_brokers_are_told_apart() {
     assert!(silent.exit == Exit::Unreachable && silent.cause.contains("127.0.0.1:1"), "{silent}");
 }
 
+#[test]
+fn brokers_that_do_not_answer_cost_no_records() {
+    let mock = MockCluster::new(1).unwrap();
+    mock.create_topic("t", 1, 1).unwrap();
+    let brokers = mock.bootstrap_servers();
+    send(&producer(&brokers, None), "t", 1, 0, 1_000);
+    let mut reader = KafkaReader::open(&plan("t", KafkaStart::Earliest, 50_000), Some(&cluster(&brokers))).unwrap();
+    // One record is taken, and the client holds others, when nobody says how many partitions there are.
+    let begun = clock::now();
+    while matches!(reader.poll(1, 1).unwrap(), Poll::Idle) {
+        assert!(clock::now() - begun < Duration::from_secs(30), "no record comes");
+    }
+    mock.broker_down(1).unwrap();
+    reader.look().unwrap();
+    mock.broker_up(1).unwrap();
+    assert_eq!(drain(&mut reader, 999).unwrap(), offsets(1, 1, 1_000));
+}
+
 /// Waits for a future that other threads complete.
 fn wait<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
