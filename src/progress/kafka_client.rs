@@ -28,7 +28,7 @@ pub struct KafkaSettings {
 /// A client configuration with the user's options; the caller sets what it owns afterwards.
 pub(crate) fn client_config(kafka: &KafkaSettings, client_id: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
-    config.set("socket.keepalive.enable", "true").set("reconnect.backoff.max.ms", "10000");
+    config.set("socket.keepalive.enable", "true").set("reconnect.backoff.max.ms", "1000");
     for (key, value) in &kafka.options {
         config.set(key, value);
     }

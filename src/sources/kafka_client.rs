@@ -16,7 +16,7 @@ use crate::plan::KafkaPlan;
 /// Settings that a user may change.
 const DEFAULTS: [(&str, &str); 7] = [
     ("socket.keepalive.enable", "true"),
-    ("reconnect.backoff.max.ms", "10000"),
+    ("reconnect.backoff.max.ms", "1000"),
     ("check.crcs", "true"),
     ("queued.max.messages.kbytes", "16384"),
     ("fetch.message.max.bytes", "1048576"),
