@@ -114,7 +114,14 @@ impl KafkaLog {
     /// has begun; exit 65 if the topic does not end with the epoch or the one before.
     pub(super) fn renew(&mut self, epoch: Epoch) -> Result<bool, Failure> {
         self.reader = reader(&self.kafka, &self.pipeline)?;
-        read_present(&self.reader, &self.kafka, &self.topic)?.check_generation(&self.topic, self.generation)?;
+        let present = read_present(&self.reader, &self.kafka, &self.topic)?.ok_or_else(|| {
+            Error::new(
+                Exit::Unreachable,
+                format!("the brokers at {} do not know the progress topic {}", self.kafka.brokers, self.topic),
+                "wait until they are all up; if it was deleted, restore it, or start over with --fresh",
+            )
+        })?;
+        present.check_generation(&self.topic, self.generation)?;
         self.producer = TransactionalProducer::open(&self.kafka, &transactional_id(&self.pipeline))?;
         Ok(self.read_to_nonce()?.settles(&self.topic, self.generation, epoch)?)
     }

@@ -70,19 +70,20 @@ pub(super) enum Until<'a> {
 
 /// The progress records that a pipeline has committed, without fencing anybody. What is committed meanwhile may be missing.
 pub fn peek_topic(kafka: &KafkaSettings, pipeline: &str) -> Result<Vec<ProgressRecord>> {
-    read_present(&reader(kafka, pipeline)?, kafka, &progress_topic(pipeline)).map(|read| read.records)
+    let read = read_present(&reader(kafka, pipeline)?, kafka, &progress_topic(pipeline))?;
+    Ok(read.unwrap_or_default().records)
 }
 
-/// What the topic holds now, without fencing anybody; nothing if it does not exist.
-pub(super) fn read_present(reader: &BaseConsumer<Reports>, kafka: &KafkaSettings, topic: &str) -> Result<KafkaRead> {
+/// What the topic holds now, without fencing anybody; `None` if the brokers do not know it.
+pub(super) fn read_present(reader: &BaseConsumer<Reports>, kafka: &KafkaSettings, topic: &str) -> Result<Option<KafkaRead>> {
     if partition_count(reader, kafka, topic)?.is_none() {
-        return Ok(KafkaRead::default());
+        return Ok(None);
     }
     let (low, high) = reader.fetch_watermarks(topic, 0, Duration::from_secs(30)).map_err(|error| unreachable(reader, kafka, &error))?;
     if low == high {
-        return Ok(KafkaRead::default());
+        return Ok(Some(KafkaRead::default()));
     }
-    read_topic(reader, kafka, topic, Until::Offset(high))
+    read_topic(reader, kafka, topic, Until::Offset(high)).map(Some)
 }
 
 /// Reads from the beginning.
