@@ -9,6 +9,8 @@ mod cluster;
 mod flights;
 #[path = "kafka/ledger.rs"]
 mod ledger;
+#[path = "kafka/security.rs"]
+mod security;
 #[path = "kafka/tidemill.rs"]
 mod tidemill;
 

@@ -156,7 +156,7 @@ pub(crate) fn unreachable(reader: &BaseConsumer<Reports>, kafka: &KafkaSettings,
     Error::new(
         Exit::Unreachable,
         format!("no Kafka broker answers at {}: {why}", kafka.brokers),
-        "check `brokers` in [kafka], and that Kafka runs and can be reached from here",
+        "check `brokers` in [kafka], that Kafka runs and can be reached from here, and that `security.protocol` in its options is what it speaks",
     )
 }
 
