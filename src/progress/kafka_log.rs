@@ -29,8 +29,11 @@ pub(super) const GENERATION: &[u8] = b"gen";
 pub(super) const HEAD: &[u8] = b"lane/0/head";
 pub(super) const EPOCHS: &str = "lane/0/e/";
 
-/// How long an epoch is tried to commit with new producers.
+/// For how long an epoch is tried to commit with new producers, how many of them may fail although brokers answer, and how soon brokers that did not
+/// answer are asked again.
 const PATIENCE: Duration = Duration::from_secs(300);
+const RENEWALS: u32 = 5;
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// The name of a pipeline's progress topic.
 pub fn progress_topic(pipeline: &str) -> String {
@@ -88,26 +91,29 @@ impl KafkaLog {
         Ok(())
     }
 
-    /// E5–E10: one transaction with the messages of all topics (name, partitions to spread over, messages), P(e) and the head. With new producers if
-    /// this one is lost, for as long as [`PATIENCE`]; each is a warning.
+    /// E5–E10: one transaction with the messages of all topics (name, partitions to spread over, messages), P(e) and the head. If the producer is lost,
+    /// with new ones: brokers that are away are waited for as long as `PATIENCE`, brokers that are there see `RENEWALS`. Each try is a warning.
     pub fn commit(&mut self, record: &ProgressRecord, outputs: &[(&str, u32, &Messages)]) -> Result<()> {
         let Err(mut failure) = self.produce(record, outputs) else { return Ok(()) };
-        let end = clock::now() + PATIENCE;
-        while failure.renewable && clock::now() < end {
+        let (mut renewals, end) = (0, clock::now() + PATIENCE);
+        while failure.renewable && renewals < RENEWALS && clock::now() < end {
             let epoch = record.epoch.0;
             tracing::warn!(epoch, "{}: connecting anew, to find out whether the epoch was committed", failure.error.cause);
-            match self.go_on(record, outputs) {
-                Ok(()) => return Ok(()),
-                Err(next) => failure = next,
-            }
+            failure = match self.renew(record.epoch) {
+                Ok(committed) => {
+                    tracing::info!(epoch, committed, "connected anew");
+                    renewals += 1;
+                    let produced = if committed { Ok(()) } else { self.produce(record, outputs) };
+                    let Err(next) = produced else { return Ok(()) };
+                    next
+                }
+                Err(next) => {
+                    std::thread::sleep(PAUSE);
+                    next
+                }
+            };
         }
         Err(failure.error)
-    }
-
-    fn go_on(&mut self, record: &ProgressRecord, outputs: &[(&str, u32, &Messages)]) -> Result<(), Failure> {
-        let committed = self.renew(record.epoch)?;
-        tracing::info!(epoch = record.epoch.0, committed, "connected anew");
-        if committed { Ok(()) } else { self.produce(record, outputs) }
     }
 
     /// Replaces the producer. Whether `epoch`, whose commit failed, was committed after all. Exit 76, without fencing anybody, if a newer generation

@@ -2,7 +2,7 @@
 //!
 //! The queue is drained before the commit is asked for: librdkafka's own flush inside it polls in steps of 100 ms, draining first makes an epoch six
 //! times faster (measured). After a commit whose outcome stays unknown, or an abort that does not succeed, the producer is never used again, because
-//! a late `EndTxn` of an old transaction could end a new one (Jepsen, Bufstream 0.1.0). [`Failure::renewable`] says that another one may go on.
+//! a late `EndTxn` of an old transaction could end a new one (Jepsen, Bufstream 0.1.0). `Failure::renewable` says that another one may go on.
 //!
 //! Shown by a real Apache Kafka 4.3, where recovery-protocol §2.5 has it otherwise: an abort after an outage often cannot succeed. If the coordinator
 //! died before it heard of the transaction, it answers `INVALID_TXN_STATE`; if it came back after `transaction.timeout.ms`, it has ended the
