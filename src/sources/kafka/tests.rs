@@ -143,6 +143,36 @@ fn a_missing_topic_and_silent_brokers_are_told_apart() {
 }
 
 #[test]
+fn a_partition_is_silent_when_it_holds_records_and_nobody_speaks_of_them() {
+    let begun = clock::now();
+    let at = |seconds: u64| begun + Duration::from_secs(seconds);
+    let partition = |expected, high, ended, told, moved| Partition {
+        start: 0,
+        expected,
+        high,
+        moved: at(moved),
+        ended,
+        heard: at(told),
+        told: at(told),
+        idle: false,
+        data: Vec::new(),
+        records: Vec::new(),
+    };
+    let silent = |partition: Partition, now, busy| partition.is_silent(at(now), at(busy));
+    // Records and no end of them: silent after 30 s, unless nobody asked for them all the time.
+    assert!(!silent(partition(5, 9, false, 10, 0), 39, 0) && silent(partition(5, 9, false, 10, 0), 40, 0));
+    assert!(!silent(partition(5, 9, false, 10, 0), 40, 20) && !silent(partition(9, 9, false, 10, 0), 99, 0));
+    // At its end, which has a marker: silent only if the end moved since it was told.
+    assert!(!silent(partition(8, 9, true, 10, 5), 99, 0));
+    assert!(!silent(partition(8, 12, true, 10, 15), 44, 0) && silent(partition(8, 12, true, 10, 15), 45, 0));
+    let mut seen = partition(8, 9, true, 10, 5);
+    seen.look(9, at(20));
+    assert_eq!((seen.high, seen.moved), (9, at(5)));
+    seen.look(10, at(21));
+    assert_eq!((seen.high, seen.moved), (10, at(21)));
+}
+
+#[test]
 fn brokers_that_do_not_answer_cost_no_records() {
     let mock = MockCluster::new(1).unwrap();
     mock.create_topic("t", 1, 1).unwrap();
