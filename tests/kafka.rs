@@ -9,6 +9,8 @@ mod cluster;
 mod flights;
 #[path = "kafka/ledger.rs"]
 mod ledger;
+#[path = "kafka/security.rs"]
+mod security;
 #[path = "kafka/tidemill.rs"]
 mod tidemill;
 
@@ -241,6 +243,32 @@ fn a_second_instance_takes_over_and_the_first_leaves_with_76() {
 }
 
 #[test]
+fn whoever_slept_through_its_succession_leaves_its_successor_alone() {
+    let Some(kafka) = kafka() else { return };
+    let mut ledger = Ledger::new(&kafka, "slept", 2, "epoch = { every = \"0ms\", max_rows = 256 }");
+    let (first, second) = (ledger.pipeline(), ledger.pipeline());
+    ledger.send(0..20_000);
+    let mut older = first.start(&["-w", "1"]);
+    older.until("the first instance is amid its epochs", || kafka.count(&ledger.output) >= 500);
+    older.freeze(true);
+    let begun = Instant::now();
+    let mut newer = second.start(&["-w", "1"]);
+    newer.until("the second instance has written the rest", || kafka.count(&ledger.output) >= 20_000);
+    // What the first one has open looks by now as if the brokers might have ended it by themselves.
+    newer.until("`transaction.timeout.ms` is over", || begun.elapsed() > Duration::from_secs(61));
+    older.freeze(false);
+    ledger.send_next(10);
+    let ended = older.end();
+    assert_eq!(ended.code, 76, "{}", ended.said);
+    ledger.send_next(10);
+    newer.until("the second instance goes on", || kafka.count(&ledger.output) >= 20_020);
+    newer.stop();
+    let seen = kafka.read(&ledger.output);
+    assert_eq!(identities(&seen), ledger.sent());
+    check_epochs(&seen, &second.records(), "sinks.echo");
+}
+
+#[test]
 fn poison_is_quarantined_with_position_reason_and_bytes() {
     let Some(kafka) = kafka() else { return };
     let mut ledger = Ledger::new(&kafka, "poison", 2, "");
@@ -321,7 +349,6 @@ fn poison_is_quarantined_with_position_reason_and_bytes() {
 }
 
 #[test]
-#[ignore = "open: after a broker was killed twice, some runs do not bring the last records through within two minutes"]
 fn a_run_lives_through_a_broker_that_is_killed_and_comes_back() {
     let Some(mut node) = Node::start() else { return };
     let kafka = Kafka::at(&node.brokers());
@@ -343,6 +370,29 @@ fn a_run_lives_through_a_broker_that_is_killed_and_comes_back() {
     let seen = kafka.read(&ledger.output);
     assert_eq!(identities(&seen), ledger.sent());
     check_epochs(&seen, &pipeline.records(), "sinks.echo");
+}
+
+#[test]
+fn an_outage_longer_than_a_transaction_may_be_open_is_lived_through() {
+    let Some(mut node) = Node::start() else { return };
+    let kafka = Kafka::at(&node.brokers());
+    let mut ledger = Ledger::new(&kafka, "outage", 2, "epoch = { every = \"0ms\", max_rows = 256 }");
+    let pipeline = ledger.pipeline();
+    ledger.send(0..30_000);
+    let mut run = pipeline.start(&["-w", "1"]);
+    run.until("epochs are committed", || kafka.count(&ledger.output) >= 500);
+    node.kill();
+    let begun = Instant::now();
+    // By then the brokers have to end the transaction that was open, whatever its producer wants.
+    run.until("`transaction.timeout.ms` is over", || begun.elapsed() > Duration::from_secs(61));
+    node.up();
+    run.until("everything is through", || kafka.count(&ledger.output) >= 30_000);
+    run.stop();
+    let seen = kafka.read(&ledger.output);
+    assert_eq!(identities(&seen), ledger.sent());
+    let records = pipeline.records();
+    check_epochs(&seen, &records, "sinks.echo");
+    assert!(records.iter().all(|record| record["generation"] == 1), "the same process all along");
 }
 
 #[test]

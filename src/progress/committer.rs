@@ -268,7 +268,7 @@ impl Committer {
     }
 
     /// Makes the epochs of `group`, consecutive and next in turn, visible and durable. Order, for files: rows, fsync, records, fsync, names.
-    /// Exit 74 for the file system; 71, 75, 76, 77 for Kafka. After an error only a new process may go on.
+    /// Exit 74 for the file system; 65, 69, 71, 75, 76, 77 for Kafka. After an error only a new process may go on.
     pub fn commit(&mut self, group: Vec<EpochOutputs>) -> Result<Committed> {
         self.usable()?;
         if let Some(epoch) = self.expected.keys().next() {

@@ -28,7 +28,7 @@ pub struct KafkaSettings {
 /// A client configuration with the user's options; the caller sets what it owns afterwards.
 pub(crate) fn client_config(kafka: &KafkaSettings, client_id: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
-    config.set("socket.keepalive.enable", "true").set("reconnect.backoff.max.ms", "10000");
+    config.set("socket.keepalive.enable", "true").set("reconnect.backoff.max.ms", "1000");
     for (key, value) in &kafka.options {
         config.set(key, value);
     }
@@ -156,7 +156,7 @@ pub(crate) fn unreachable(reader: &BaseConsumer<Reports>, kafka: &KafkaSettings,
     Error::new(
         Exit::Unreachable,
         format!("no Kafka broker answers at {}: {why}", kafka.brokers),
-        "check `brokers` in [kafka], and that Kafka runs and can be reached from here",
+        "check `brokers` in [kafka], that Kafka runs and can be reached from here, and that `security.protocol` in its options is what it speaks",
     )
 }
 

@@ -10,7 +10,9 @@ use rdkafka::{Offset, TopicPartitionList};
 use serde::{Deserialize, Serialize};
 
 use super::kafka_log::{EPOCHS, GENERATION, HEAD, SENTINEL, epoch_key};
-use super::{KafkaSettings, ProgressRecord, Reports, StartRecord, is_auth, partition_count, progress_topic, reader, refused, unreachable};
+use super::{
+    KafkaSettings, ProgressRecord, Reports, StartRecord, fenced, is_auth, partition_count, progress_topic, reader, refused, unreachable,
+};
 use crate::error::{Error, Exit, Result};
 use crate::time::{Epoch, clock};
 
@@ -24,6 +26,31 @@ pub struct KafkaRead {
     pub start: Option<StartRecord>,
     /// The progress records in order of epochs.
     pub records: Vec<ProgressRecord>,
+}
+
+impl KafkaRead {
+    /// Whether `generation` is still the newest. Exit 76 if it is not; exit 65 if `topic` knows only older ones.
+    pub(super) fn check_generation(&self, topic: &str, generation: u64) -> Result<()> {
+        match self.start.as_ref().map_or(0, |start| start.generation) {
+            newest if newest == generation => Ok(()),
+            newest if newest > generation => Err(fenced(&format!("generation {newest}; this is {generation}"))),
+            newest => Err(unusable(topic, &format!("has lost records: this process is generation {generation}, and it knows {newest}"))),
+        }
+    }
+
+    /// Whether `epoch` of `generation` is committed, or the one before it. Exit 65 if it is neither.
+    pub(super) fn settles(&self, topic: &str, generation: u64, epoch: Epoch) -> Result<bool> {
+        self.check_generation(topic, generation)?;
+        match self.records.last() {
+            None if epoch == Epoch::FIRST => Ok(false),
+            Some(last) if last.epoch == epoch && last.generation == generation => Ok(true),
+            Some(last) if last.epoch.next() == epoch => Ok(false),
+            last => {
+                let found = last.map_or_else(|| "without an epoch".to_string(), |last| format!("with epoch {}", last.epoch));
+                Err(unusable(topic, &format!("ends {found}, while epoch {epoch} was being committed")))
+            }
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -43,16 +70,20 @@ pub(super) enum Until<'a> {
 
 /// The progress records that a pipeline has committed, without fencing anybody. What is committed meanwhile may be missing.
 pub fn peek_topic(kafka: &KafkaSettings, pipeline: &str) -> Result<Vec<ProgressRecord>> {
-    let topic = progress_topic(pipeline);
-    let reader = reader(kafka, pipeline)?;
-    if partition_count(&reader, kafka, &topic)?.is_none() {
-        return Ok(Vec::new());
+    let read = read_present(&reader(kafka, pipeline)?, kafka, &progress_topic(pipeline))?;
+    Ok(read.unwrap_or_default().records)
+}
+
+/// What the topic holds now, without fencing anybody; `None` if the brokers do not know it.
+pub(super) fn read_present(reader: &BaseConsumer<Reports>, kafka: &KafkaSettings, topic: &str) -> Result<Option<KafkaRead>> {
+    if partition_count(reader, kafka, topic)?.is_none() {
+        return Ok(None);
     }
-    let (low, high) = reader.fetch_watermarks(&topic, 0, Duration::from_secs(30)).map_err(|error| unreachable(&reader, kafka, &error))?;
+    let (low, high) = reader.fetch_watermarks(topic, 0, Duration::from_secs(30)).map_err(|error| unreachable(reader, kafka, &error))?;
     if low == high {
-        return Ok(Vec::new());
+        return Ok(Some(KafkaRead::default()));
     }
-    read_topic(&reader, kafka, &topic, Until::Offset(high)).map(|read| read.records)
+    read_topic(reader, kafka, topic, Until::Offset(high)).map(Some)
 }
 
 /// Reads from the beginning.
@@ -131,4 +162,37 @@ fn unusable(topic: &str, what: &str) -> Error {
         format!("the progress topic {topic} {what}"),
         "restore the topic; or start over with --fresh, which writes all outputs a second time",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Exit;
+
+    fn read(newest: u64, epochs: &[(u64, u64)]) -> KafkaRead {
+        let start = StartRecord {
+            pipeline: "p".into(),
+            fingerprint: "f".into(),
+            semantics: 1,
+            generation: newest,
+            sinks: BTreeMap::new(),
+            components: BTreeMap::new(),
+        };
+        let record = |(epoch, generation): &(u64, u64)| ProgressRecord { generation: *generation, ..ProgressRecord::new(Epoch(*epoch)) };
+        KafkaRead { start: Some(start), records: epochs.iter().map(record).collect() }
+    }
+
+    #[test]
+    fn what_the_topic_ends_with_settles_an_unanswered_commit() {
+        let settles = |read: KafkaRead, epoch| read.settles("t", 2, Epoch(epoch)).map_err(|error| error.exit);
+        assert_eq!(settles(read(2, &[]), 1), Ok(false));
+        assert_eq!(settles(read(2, &[(1, 1)]), 2), Ok(false));
+        assert_eq!(settles(read(2, &[(1, 1), (2, 2)]), 2), Ok(true));
+        // The epoch of another generation is not the one that was being committed.
+        assert_eq!(settles(read(2, &[(1, 1), (2, 1)]), 2), Err(Exit::Data));
+        assert_eq!(settles(read(2, &[(1, 1)]), 3), Err(Exit::Data));
+        assert_eq!(settles(read(3, &[(1, 1)]), 2), Err(Exit::Fenced));
+        assert_eq!(settles(read(1, &[(1, 1)]), 2), Err(Exit::Data));
+        assert_eq!(settles(KafkaRead::default(), 1), Err(Exit::Data));
+    }
 }

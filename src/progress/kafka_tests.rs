@@ -201,7 +201,7 @@ fn a_transaction_left_open_by_a_killed_process_is_aborted_by_the_next() {
         std::thread::sleep(Duration::from_millis(300));
         Err(rdkafka::error::KafkaError::Canceled)
     };
-    assert_eq!(killed.commit(&fill).unwrap_err().exit, Exit::Restart);
+    assert_eq!(killed.commit(&fill).unwrap_err().error.exit, Exit::Restart);
     assert_eq!(calls.load(std::sync::atomic::Ordering::Relaxed), 1, "an error that is no part of a transaction is not tried again");
     // The transaction is still open: its producer is alive and neither committed nor aborted.
     let root = tempfile::tempdir().unwrap();
@@ -209,6 +209,52 @@ fn a_transaction_left_open_by_a_killed_process_is_aborted_by_the_next() {
     committer.commit(vec![epoch(1)]).unwrap();
     assert_eq!(read(&kafka, &name, 1, "read_committed").len(), 20);
     assert_eq!(read(&kafka, &name, 1, "read_uncommitted").len(), 21);
+}
+
+#[test]
+fn a_lost_producer_is_replaced_and_every_epoch_is_committed_once() {
+    let Some((kafka, name)) = kafka("renewed") else { return };
+    create(&kafka, &name, 1);
+    let open = |generation| {
+        let start = StartRecord {
+            pipeline: name.clone(),
+            fingerprint: "f".into(),
+            semantics: SEMANTICS_VERSION,
+            generation,
+            sinks: BTreeMap::new(),
+            components: BTreeMap::new(),
+        };
+        let (mut log, read) = KafkaLog::open(&kafka, &name).unwrap();
+        log.begin(&start, &[]).unwrap();
+        (log, read)
+    };
+    let mut messages = Messages::default();
+    messages.push(Message { key: None, value: b"{}", timestamp: 978_307_200_000 });
+    let record = |number, generation| ProgressRecord { generation, ..ProgressRecord::new(Epoch(number)) };
+    let outputs = [(name.as_str(), 1, &messages)];
+    let (mut log, _) = open(1);
+    log.commit(&record(1, 1), &outputs).unwrap();
+    // A commit that was not answered: it took place, or it did not.
+    assert!(log.renew(Epoch(1)).unwrap());
+    assert!(!log.renew(Epoch(2)).unwrap());
+    // A producer that is stuck in a transaction cannot begin another one.
+    log.producer.commit(&|_| Err(rdkafka::error::KafkaError::Canceled)).unwrap_err();
+    log.commit(&record(2, 1), &outputs).unwrap();
+    assert_eq!(log.renew(Epoch(4)).unwrap_err().error.exit, Exit::Data);
+    // Whoever was replaced leaves its successor alone, whatever it takes its own loss for.
+    let (mut newer, read) = open(2);
+    assert_eq!(read.records.len(), 2);
+    let failure = log.renew(Epoch(3)).unwrap_err();
+    assert_eq!((failure.error.exit, failure.renewable), (Exit::Fenced, false));
+    newer.commit(&record(3, 2), &outputs).unwrap();
+    assert_eq!(log.commit(&record(3, 1), &outputs).unwrap_err().exit, Exit::Fenced);
+    let seen = read_epochs(&kafka, &name);
+    assert_eq!(seen, [("1", "1"), ("2", "1"), ("3", "2")].map(|(epoch, generation)| (epoch.to_string(), generation.to_string())));
+}
+
+/// Epoch and generation of the records of a topic with one partition.
+fn read_epochs(kafka: &KafkaSettings, topic: &str) -> Vec<(String, String)> {
+    read(kafka, topic, 1, "read_committed").into_iter().map(|seen| (seen.4, seen.5)).collect()
 }
 
 #[test]
@@ -229,11 +275,11 @@ fn failed_messages_are_produced_again_five_times_or_refused() {
         })
         .unwrap();
     assert_eq!(calls.get(), 3);
-    let error = producer.commit(&|to| to.send(message(7, b"bad"))).unwrap_err();
+    let error = producer.commit(&|to| to.send(message(7, b"bad"))).unwrap_err().error;
     assert_eq!(error.exit, Exit::Restart);
     assert!(error.cause.contains("6 times"), "{error}");
     let large = vec![b'x'; 2_000_000];
-    let error = producer.commit(&|to| to.send(message(0, &large))).unwrap_err();
+    let error = producer.commit(&|to| to.send(message(0, &large))).unwrap_err().error;
     assert_eq!(error.exit, Exit::Limit, "{error}");
     assert_eq!(read(&kafka, &name, 1, "read_committed").iter().map(|seen| seen.1.as_str()).collect::<Vec<_>>(), ["good"]);
 }

@@ -1,10 +1,14 @@
 //! One Kafka transaction: fill, drain, commit; and what each way of failing leads to (recovery-protocol §2.5).
 //!
 //! The queue is drained before the commit is asked for: librdkafka's own flush inside it polls in steps of 100 ms, draining first makes an epoch six
-//! times faster (measured). A commit whose outcome stays unknown ends the process: the producer is never used again, because a late `EndTxn`
-//! of an old transaction could end a new one (Jepsen, Bufstream 0.1.0).
+//! times faster (measured). After a commit whose outcome stays unknown, or an abort that does not succeed, the producer is never used again, because
+//! a late `EndTxn` of an old transaction could end a new one (Jepsen, Bufstream 0.1.0). `Failure::renewable` says that another one may go on.
+//!
+//! Shown by a real Apache Kafka 4.3, where recovery-protocol §2.5 has it otherwise: an abort after an outage often cannot succeed. If the coordinator
+//! died before it heard of the transaction, it answers `INVALID_TXN_STATE`; if it came back after `transaction.timeout.ms`, it has ended the
+//! transaction itself and answers as if the producer had been fenced. librdkafka is done with the producer in both cases.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
@@ -18,6 +22,8 @@ use crate::time::clock;
 const ATTEMPTS: u32 = 5;
 /// How long the outcome of a commit or abort is asked for.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// For how long the brokers let a transaction be open; then they end it, and refuse its producer.
+const OPEN: Duration = Duration::from_secs(60);
 
 /// What an error of librdkafka calls for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +40,7 @@ pub(crate) enum Class {
     TooLarge,
     /// A message's timestamp is further from the brokers' clock than they take: exit 65.
     Untimely,
-    /// This producer is of no use any more: exit 75.
+    /// This producer is of no use any more: a new one, or exit 75.
     Fatal,
 }
 
@@ -50,6 +56,22 @@ pub(crate) fn classify(code: RDKafkaErrorCode, retriable: bool, abortable: bool)
         _ if abortable => Class::Abort,
         C::InvalidProducerEpoch => Class::Fenced,
         _ => Class::Fatal,
+    }
+}
+
+/// Why a transaction did not come about.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    /// What to end with.
+    pub(crate) error: Error,
+    /// Nothing but this producer, or the brokers for now, is in the way: a new producer may find out whether the transaction was committed, and go on.
+    pub(crate) renewable: bool,
+}
+
+impl From<Error> for Failure {
+    /// Of what surrounds a transaction: brokers that do not answer now may answer later.
+    fn from(error: Error) -> Self {
+        Self { renewable: error.exit == Exit::Unreachable, error }
     }
 }
 
@@ -76,7 +98,7 @@ impl TransactionalProducer {
     /// B1: fences older producers of `id`; the brokers finish or abort what they left open. Exit 69, 75, 77 or 78.
     pub(crate) fn open(kafka: &KafkaSettings, id: &str) -> Result<Self> {
         let mut config = client_config(kafka, id);
-        config.set("transactional.id", id).set("transaction.timeout.ms", "60000").set("message.timeout.ms", "30000");
+        config.set("transactional.id", id).set("transaction.timeout.ms", OPEN.as_millis().to_string()).set("message.timeout.ms", "30000");
         config.set("enable.idempotence", "true").set("acks", "all");
         for (key, value) in [("linger.ms", "5"), ("compression.codec", "lz4"), ("queue.buffering.max.kbytes", "65536")] {
             if !kafka.options.iter().any(|(option, _)| option == key) {
@@ -97,16 +119,17 @@ impl TransactionalProducer {
                         "check that the brokers are up and that __transaction_state has enough replicas",
                     ));
                 }
-                Err(error) => return Err(this.failed("begin", &error)),
+                Err(error) => return Err(this.failed("begin", &error, end).error),
             }
         }
     }
 
     /// Commits one transaction with the messages that `fill` sends; `fill` is called again if the transaction has to be aborted.
-    pub(crate) fn commit(&self, fill: &dyn Fn(&Self) -> Result<(), KafkaError>) -> Result<()> {
+    pub(crate) fn commit(&self, fill: &dyn Fn(&Self) -> Result<(), KafkaError>) -> Result<(), Failure> {
         let mut latest = None;
         for _ in 0..=ATTEMPTS {
-            self.retrying("begin", || self.producer.begin_transaction())?;
+            let expiry = clock::now() + OPEN;
+            self.retrying("begin", expiry, || self.producer.begin_transaction())?;
             self.producer.context().take_delivery();
             let sent = fill(self);
             let drained = sent.and_then(|()| self.drain());
@@ -117,23 +140,26 @@ impl TransactionalProducer {
             };
             tracing::debug!(target: "kafka", "transaction of {} failed: {error}", self.id);
             match self.class(&error) {
-                Class::Abort => self.abort()?,
+                Class::Abort => self.abort(expiry)?,
                 Class::TooLarge | Class::Untimely | Class::Auth => {
                     // Readers need not wait for the transaction to time out; whether this works changes nothing else.
-                    let failed = self.failed("commit", &error);
-                    let _ = self.abort();
+                    let failed = self.failed("commit", &error, expiry);
+                    let _ = self.abort(expiry);
                     return Err(failed);
                 }
-                _ => return Err(self.failed("commit", &error)),
+                _ => return Err(self.failed("commit", &error, expiry)),
             }
             latest = Some(error);
         }
+        // Messages that nobody took mean brokers that did not answer; anything else will not pass by itself.
+        let renewable = matches!(latest, Some(KafkaError::MessageProduction(RDKafkaErrorCode::MessageTimedOut)));
         let why = latest.map_or_else(String::new, |error| format!(": {error}"));
-        Err(Error::new(
+        let error = Error::new(
             Exit::Restart,
             format!("Kafka aborted the same epoch {} times{why}", ATTEMPTS + 1),
             "nothing is lost; check the brokers, then start the pipeline again",
-        ))
+        );
+        Err(Failure { error, renewable })
     }
 
     /// Queues one message. A full queue is waited for; any other error is for the transaction to deal with.
@@ -184,8 +210,8 @@ impl TransactionalProducer {
 
     /// Aborts the transaction. The call purges the queue (a purge of our own would leave gaps in the sequence numbers) and waits for an empty one
     /// without serving it, so it is given little time, the reports of the purged messages are served, and it is called again.
-    fn abort(&self) -> Result<()> {
-        self.retrying("abort", || {
+    fn abort(&self, expiry: Instant) -> Result<(), Failure> {
+        self.retrying("abort", expiry, || {
             let result = self.producer.abort_transaction(Duration::from_millis(250));
             let end = clock::now() + PATIENCE;
             while result.is_err() && self.producer.in_flight_count() > 0 && clock::now() < end {
@@ -195,13 +221,13 @@ impl TransactionalProducer {
         })
     }
 
-    fn retrying(&self, doing: &str, call: impl Fn() -> Result<(), KafkaError>) -> Result<()> {
+    fn retrying(&self, doing: &str, expiry: Instant, call: impl Fn() -> Result<(), KafkaError>) -> Result<(), Failure> {
         let end = clock::now() + PATIENCE;
         loop {
             match call() {
                 Ok(()) => return Ok(()),
                 Err(error) if self.class(&error) == Class::Retry && clock::now() < end => self.producer.poll(Duration::from_millis(10)),
-                Err(error) => return Err(self.failed(doing, &error)),
+                Err(error) => return Err(self.failed(doing, &error, expiry)),
             }
         }
     }
@@ -220,16 +246,17 @@ impl TransactionalProducer {
         }
     }
 
-    /// The error that ends the process.
-    fn failed(&self, doing: &str, error: &KafkaError) -> Error {
+    /// What became of a transaction that the brokers end by themselves after `expiry`.
+    fn failed(&self, doing: &str, error: &KafkaError, expiry: Instant) -> Failure {
         let fatal = self.producer.client().fatal_error();
         let text = fatal.map_or_else(|| error.to_string(), |(code, text)| format!("{code}: {text}"));
-        match self.class(error) {
-            Class::Fenced => Error::new(
-                Exit::Fenced,
-                format!("a newer process of this pipeline took over (transactional id {}): {text}", self.id),
-                "nothing that this process wrote afterwards is visible; run one process per pipeline name",
-            ),
+        let class = match self.class(error) {
+            // The brokers refuse producers whose transactions they have ended in the same words as those that another process replaced.
+            Class::Fenced if clock::now() >= expiry => Class::Fatal,
+            class => class,
+        };
+        let error = match class {
+            Class::Fenced => fenced(&format!("transactional id {}: {text}", self.id)),
             Class::Auth => refused(&text),
             Class::TooLarge => Error::new(
                 Exit::Limit,
@@ -246,8 +273,18 @@ impl TransactionalProducer {
                 format!("cannot {doing} the Kafka transaction: {text}"),
                 "nothing is lost; check the brokers, then start the pipeline again: it finds out whether the epoch was committed",
             ),
-        }
+        };
+        Failure { error, renewable: matches!(class, Class::Retry | Class::Abort | Class::Fatal) }
     }
+}
+
+/// Exit 76.
+pub(crate) fn fenced(how: &str) -> Error {
+    Error::new(
+        Exit::Fenced,
+        format!("a newer process of this pipeline took over ({how})"),
+        "nothing that this process wrote afterwards is visible; run one process per pipeline name",
+    )
 }
 
 fn is_purge(error: &KafkaError) -> bool {

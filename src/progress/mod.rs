@@ -37,7 +37,7 @@ pub use summary::{load_summary, store_summary};
 pub(crate) use {
     cluster::{load_cluster, store_cluster},
     kafka_client::{Reports, block_on, client_config, is_auth, misconfigured, partition_count, reader, refused, unreachable},
-    kafka_transaction::{Outgoing, TransactionalProducer},
+    kafka_transaction::{Failure, Outgoing, TransactionalProducer, fenced},
     recovery::{Expected, check_start, expectations},
     summary::remove_summary,
 };

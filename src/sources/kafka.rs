@@ -2,7 +2,8 @@
 //!
 //! Start positions are made concrete when the source is opened, so a run can record them. Offsets below the expected one, which a broker may deliver again
 //! after a reconnect, are dropped. That a partition is at its end is only known from the client's notice and only used for idleness. A partition that has
-//! records and delivers none for 30 s is assigned again (librdkafka issue 5153). New partitions are found within 30 s and read from their beginning.
+//! records and delivers none for 30 s is assigned again (librdkafka issue 5153), and so is one whose end moves without a word of the client, be it only
+//! because a transaction ended there. New partitions are found within 30 s and read from their beginning.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -37,12 +38,14 @@ struct Partition {
     start: u64,
     /// The offset that comes next.
     expected: u64,
-    /// The end of the partition when it was last asked for.
+    /// The end of the partition when it was last asked for, and when it was first seen there.
     high: u64,
+    moved: Instant,
     /// Whether the client has said that there is nothing behind `expected`.
     ended: bool,
-    /// When it last gave a record, or was assigned.
+    /// When it last gave a record, or was assigned; when the client last gave a record of it or said that it is at its end.
     heard: Instant,
+    told: Instant,
     idle: bool,
     data: Vec<u8>,
     records: Vec<Message>,
@@ -52,6 +55,20 @@ impl Partition {
     /// Whether it is known to hold more than was read. Its end, as the client tells it, also counts markers of transactions, which are never read.
     fn is_behind(&self) -> bool {
         !self.ended && self.expected < self.high
+    }
+
+    /// Takes the end of the partition as it is now.
+    fn look(&mut self, high: u64, now: Instant) {
+        if high != self.high {
+            (self.high, self.moved) = (high, now);
+        }
+    }
+
+    /// Whether there may be records that the client does not give, for `LOOK` by now. Until `busy` it had more than was taken.
+    fn is_silent(&self, now: Instant, busy: Instant) -> bool {
+        // A client that has not spoken since its end moved may have said so just before that was seen: asking it again is the only way to know.
+        let since = if self.ended { if self.told < self.moved { self.moved } else { return false } } else { self.heard };
+        self.expected < self.high && now.saturating_duration_since(since.max(busy)) >= LOOK
     }
 }
 
@@ -76,6 +93,9 @@ pub(super) struct KafkaReader {
     /// Since when the brokers have not known the topic.
     missing: Option<Instant>,
 }
+
+/// What the client says when it is asked.
+type Answer<T> = std::result::Result<T, KafkaError>;
 
 /// The offset of a position, for the client.
 fn offset(position: u64) -> Offset {
@@ -109,8 +129,8 @@ impl KafkaReader {
             failed: None,
             missing: None,
         };
-        for partition in 0..reader.count(patience)? {
-            let (low, high) = reader.bounds(partition, patience)?;
+        for partition in 0..reader.count(patience).map_err(|error| reader.unanswered(&error))? {
+            let (low, high) = reader.bounds(partition, patience).map_err(|error| reader.unanswered(&error))?;
             let start = if reader.start == KafkaStart::Earliest { low } else { high };
             reader.add(start, high);
         }
@@ -123,8 +143,10 @@ impl KafkaReader {
             start,
             expected: start,
             high,
+            moved: heard,
             ended: false,
             heard,
+            told: heard,
             idle: false,
             data: Vec::new(),
             records: Vec::new(),
@@ -132,25 +154,27 @@ impl KafkaReader {
     }
 
     /// How many partitions the topic has.
-    fn count(&self, patience: Duration) -> Result<usize> {
-        let unanswered = |error: &KafkaError| super::unanswered(&self.consumer, &self.topic, &self.brokers, error);
-        let metadata = self.consumer.fetch_metadata(Some(&self.topic), patience).map_err(|error| unanswered(&error))?;
+    fn count(&self, patience: Duration) -> Answer<usize> {
+        let metadata = self.consumer.fetch_metadata(Some(&self.topic), patience)?;
         let missing = KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition);
-        let Some(topic) = metadata.topics().iter().find(|topic| topic.name() == self.topic) else {
-            return Err(unanswered(&missing));
-        };
+        let topic = metadata.topics().iter().find(|topic| topic.name() == self.topic).ok_or(missing.clone())?;
         match topic.error() {
-            Some(code) => Err(unanswered(&KafkaError::MetadataFetch(code.into()))),
-            None if topic.partitions().is_empty() => Err(unanswered(&missing)),
+            Some(code) => Err(KafkaError::MetadataFetch(code.into())),
+            None if topic.partitions().is_empty() => Err(missing),
             None => Ok(topic.partitions().len()),
         }
     }
 
     /// The first offset a partition keeps, and the next it will give.
-    fn bounds(&self, partition: usize, patience: Duration) -> Result<(u64, u64)> {
-        let bounds = self.consumer.fetch_watermarks(&self.topic, partition as i32, patience);
-        let (low, high) = bounds.map_err(|error| unanswered(&self.consumer, &self.topic, &self.brokers, &error))?;
+    fn bounds(&self, partition: usize, patience: Duration) -> Answer<(u64, u64)> {
+        let (low, high) = self.consumer.fetch_watermarks(&self.topic, partition as i32, patience)?;
         Ok((u64::try_from(low).unwrap_or(0), u64::try_from(high).unwrap_or(0)))
+    }
+
+    /// What ends the reader for want of an answer. Only for one that is about to end, or to be assigned anew: the reason is found behind records that
+    /// the client holds, and they are lost to it.
+    fn unanswered(&self, error: &KafkaError) -> Error {
+        unanswered(&self.consumer, &self.topic, &self.brokers, error)
     }
 
     /// Assigns all partitions at what they expect.
@@ -165,7 +189,7 @@ impl KafkaReader {
             .map_err(|error| Error::internal(format!("the partitions of topic `{}` cannot be assigned: {error}", self.topic)))?;
         let now = clock::now();
         for partition in &mut self.partitions {
-            (partition.ended, partition.idle, partition.heard) = (false, false, now);
+            (partition.ended, partition.idle, partition.heard, partition.told) = (false, false, now, now);
         }
         self.assigned = true;
         // A new assignment holds nothing back.
@@ -206,10 +230,13 @@ impl KafkaReader {
             let Ok((_, high)) = self.bounds(index, GLANCE) else { break };
             let held = self.held.contains(&(index as u32));
             let Some(partition) = self.partitions.get_mut(index) else { break };
-            partition.high = high;
-            let silent = !held && !partition.ended && self.looked.saturating_duration_since(partition.heard.max(self.busy)) >= LOOK;
-            if silent && high > partition.expected {
-                tracing::warn!(topic = self.topic, partition = index, "silent for 30 s although it has records: assigned again");
+            partition.look(high, self.looked);
+            if !held && partition.is_silent(self.looked, self.busy) {
+                if partition.ended {
+                    tracing::info!(topic = self.topic, partition = index, "quiet for 30 s since its end moved: assigned again");
+                } else {
+                    tracing::warn!(topic = self.topic, partition = index, "silent for 30 s although it has records: assigned again");
+                }
                 again = true;
             }
         }
@@ -224,7 +251,7 @@ impl KafkaReader {
                 self.assign()
             }
             Err(_) if since.elapsed() < LOOK => Ok(()),
-            Err(error) => Err(error),
+            Err(error) => Err(self.unanswered(&error)),
         }
     }
 
@@ -247,13 +274,13 @@ impl KafkaReader {
                     let timestamp =
                         message.timestamp().to_millis().filter(|millis| *millis >= 0).and_then(|millis| millis.checked_mul(1_000));
                     partition.records.push(Message { offset, timestamp, key, value });
-                    (partition.expected, partition.ended, partition.heard) = (offset + 1, false, now);
+                    (partition.expected, partition.ended, partition.heard, partition.told) = (offset + 1, false, now, now);
                     rows += 1;
                     bytes += message.payload_len() + message.key_len();
                 }
                 Some(Err(KafkaError::PartitionEOF(index))) => {
                     if let Some(partition) = usize::try_from(index).ok().and_then(|index| partitions.get_mut(index)) {
-                        partition.ended = true;
+                        (partition.ended, partition.told) = (true, now);
                     }
                 }
                 Some(Err(error)) => {
@@ -348,7 +375,7 @@ impl SourceReader for KafkaReader {
     fn seek(&mut self, starts: &[(PartitionIndex, u64)]) -> Result<()> {
         self.ready.clear();
         for index in 0..self.partitions.len() {
-            let (low, high) = self.bounds(index, PATIENCE)?;
+            let (low, high) = self.bounds(index, PATIENCE).map_err(|error| self.unanswered(&error))?;
             let named = starts.iter().find(|(partition, _)| partition.0 as usize == index).map(|(_, start)| *start);
             // Partitions that a run has not seen before are read from their beginning, whatever `start` says.
             let start = named.unwrap_or(low);

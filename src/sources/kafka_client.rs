@@ -16,7 +16,7 @@ use crate::plan::KafkaPlan;
 /// Settings that a user may change.
 const DEFAULTS: [(&str, &str); 7] = [
     ("socket.keepalive.enable", "true"),
-    ("reconnect.backoff.max.ms", "10000"),
+    ("reconnect.backoff.max.ms", "1000"),
     ("check.crcs", "true"),
     ("queued.max.messages.kbytes", "16384"),
     ("fetch.message.max.bytes", "1048576"),
@@ -120,7 +120,7 @@ fn meaning(code: RDKafkaErrorCode) -> Meaning {
     }
 }
 
-/// The error of an answer about `topic`, or of none: `trouble` is what the call said.
+/// The error of an answer about `topic`, or of none: `trouble` is what the call said. Takes events from the client, records among them, which are lost.
 pub(super) fn unanswered(consumer: &BaseConsumer<Watch>, topic: &str, brokers: &str, trouble: &KafkaError) -> Error {
     // The reason arrives as an event behind the call.
     for _ in 0..32 {

@@ -3,7 +3,8 @@
 #
 #   tests/kafka/broker.sh install                          only fetches the jars (once, 54 MB, into the cache folder)
 #   tests/kafka/broker.sh start PORT CONTROLLER_PORT DIR   formats DIR where it is new, starts, prints "READY 127.0.0.1:PORT PID" once the
-#                                                          node answers, then becomes the node: ending this process ends Kafka
+#                                                          node answers, then becomes the node: ending this process ends Kafka.
+#                                                          One more port: there it asks for SASL/PLAIN, user `tidemill`, password `right`
 #   tests/kafka/broker.sh classpath                        prints the class path, for the Java tools (console consumer, TransactionsCommand, ...)
 #
 # `start` on a DIR that was used before comes up with the same data: kill -9 and restart of a broker are two calls of this script.
@@ -38,7 +39,7 @@ install() {
 }
 
 start() {
-  local port="$1" controller="$2" dir="$3"
+  local port="$1" controller="$2" dir="$3" sasl="${4:+,SASL://127.0.0.1:$4}"
   mkdir -p "$dir"
   dir="$(cd "$dir" && pwd)"
   install
@@ -46,11 +47,13 @@ start() {
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:$controller
-listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller
-advertised.listeners=PLAINTEXT://127.0.0.1:$port
+listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller$sasl
+advertised.listeners=PLAINTEXT://127.0.0.1:$port$sasl
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL:SASL_PLAINTEXT
+listener.name.sasl.sasl.enabled.mechanisms=PLAIN
+listener.name.sasl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_tidemill="right";
 log.dirs=$dir/data
 default.replication.factor=1
 min.insync.replicas=1
@@ -90,7 +93,7 @@ PROPERTIES
 
 case "${1:-}" in
   install) install ;;
-  start) [ $# -eq 4 ] || { sed -n '2,11p' "$0" >&2; exit 2; }; start "$2" "$3" "$4" ;;
+  start) [ $# -eq 4 ] || [ $# -eq 5 ] || { sed -n '2,11p' "$0" >&2; exit 2; }; start "${@:2}" ;;
   classpath) install; printf '%s/*\n' "$libs" ;;
   *) sed -n '2,11p' "$0" >&2; exit 2 ;;
 esac

@@ -74,7 +74,8 @@ fn class_path() -> &'static str {
 
 /// One node of our own.
 pub struct Node {
-    ports: (u16, u16),
+    /// For clients, for the controller, and for clients with SASL.
+    ports: [u16; 3],
     folder: PathBuf,
     pid: u32,
     /// Its input: the node ends with it.
@@ -87,10 +88,9 @@ impl Node {
         if missing().is_some() {
             return None;
         }
-        let port = || TcpListener::bind("127.0.0.1:0").unwrap();
-        let (first, second) = (port(), port());
-        let ports = (first.local_addr().unwrap().port(), second.local_addr().unwrap().port());
-        drop((first, second));
+        let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let ports = listeners.each_ref().map(|listener| listener.local_addr().unwrap().port());
+        drop(listeners);
         let folder = tempfile::Builder::new().prefix("tidemill-kafka-").tempdir().unwrap().keep();
         let mut node = Self { ports, folder, pid: 0, watchers: Vec::new() };
         node.up();
@@ -99,10 +99,10 @@ impl Node {
 
     /// Starts the node, again after `kill`, and waits until it answers.
     pub fn up(&mut self) {
-        let (port, controller) = (self.ports.0.to_string(), self.ports.1.to_string());
-        let watch = r#""$0" start "$1" "$2" "$3" & node=$!; cat >/dev/null; kill -9 $node; rm -rf "$3""#;
+        let watch = r#""$0" start "$1" "$2" "$4" "$3" & node=$!; cat >/dev/null; kill -9 $node; rm -rf "$4""#;
         let mut watcher = Command::new("bash")
-            .args(["-c", watch, SCRIPT, &port, &controller])
+            .args(["-c", watch, SCRIPT])
+            .args(self.ports.map(|port| port.to_string()))
             .arg(&self.folder)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -128,7 +128,12 @@ impl Node {
 
     /// host:port.
     pub fn brokers(&self) -> String {
-        format!("127.0.0.1:{}", self.ports.0)
+        format!("127.0.0.1:{}", self.ports[0])
+    }
+
+    /// host:port for clients that name themselves, as `tidemill` with the password `right`.
+    pub fn sasl(&self) -> String {
+        format!("127.0.0.1:{}", self.ports[2])
     }
 }
 

@@ -96,6 +96,12 @@ impl Run {
         });
     }
 
+    /// Stops the process where it is, or lets it go on.
+    pub fn freeze(&mut self, frozen: bool) {
+        self.is_alive();
+        signal(self.child.id(), if frozen { "STOP" } else { "CONT" });
+    }
+
     /// kill -9.
     pub fn kill(mut self) {
         self.is_alive();

@@ -142,6 +142,54 @@ fn a_missing_topic_and_silent_brokers_are_told_apart() {
     assert!(silent.exit == Exit::Unreachable && silent.cause.contains("127.0.0.1:1"), "{silent}");
 }
 
+#[test]
+fn a_partition_is_silent_when_it_holds_records_and_nobody_speaks_of_them() {
+    let begun = clock::now();
+    let at = |seconds: u64| begun + Duration::from_secs(seconds);
+    let partition = |expected, high, ended, told, moved| Partition {
+        start: 0,
+        expected,
+        high,
+        moved: at(moved),
+        ended,
+        heard: at(told),
+        told: at(told),
+        idle: false,
+        data: Vec::new(),
+        records: Vec::new(),
+    };
+    let silent = |partition: Partition, now, busy| partition.is_silent(at(now), at(busy));
+    // Records and no end of them: silent after 30 s, unless nobody asked for them all the time.
+    assert!(!silent(partition(5, 9, false, 10, 0), 39, 0) && silent(partition(5, 9, false, 10, 0), 40, 0));
+    assert!(!silent(partition(5, 9, false, 10, 0), 40, 20) && !silent(partition(9, 9, false, 10, 0), 99, 0));
+    // At its end, which has a marker: silent only if the end moved since it was told.
+    assert!(!silent(partition(8, 9, true, 10, 5), 99, 0));
+    assert!(!silent(partition(8, 12, true, 10, 15), 44, 0) && silent(partition(8, 12, true, 10, 15), 45, 0));
+    let mut seen = partition(8, 9, true, 10, 5);
+    seen.look(9, at(20));
+    assert_eq!((seen.high, seen.moved), (9, at(5)));
+    seen.look(10, at(21));
+    assert_eq!((seen.high, seen.moved), (10, at(21)));
+}
+
+#[test]
+fn brokers_that_do_not_answer_cost_no_records() {
+    let mock = MockCluster::new(1).unwrap();
+    mock.create_topic("t", 1, 1).unwrap();
+    let brokers = mock.bootstrap_servers();
+    send(&producer(&brokers, None), "t", 1, 0, 1_000);
+    let mut reader = KafkaReader::open(&plan("t", KafkaStart::Earliest, 50_000), Some(&cluster(&brokers))).unwrap();
+    // One record is taken, and the client holds others, when nobody says how many partitions there are.
+    let begun = clock::now();
+    while matches!(reader.poll(1, 1).unwrap(), Poll::Idle) {
+        assert!(clock::now() - begun < Duration::from_secs(30), "no record comes");
+    }
+    mock.broker_down(1).unwrap();
+    reader.look().unwrap();
+    mock.broker_up(1).unwrap();
+    assert_eq!(drain(&mut reader, 999).unwrap(), offsets(1, 1, 1_000));
+}
+
 /// Waits for a future that other threads complete.
 fn wait<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
