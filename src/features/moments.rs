@@ -10,7 +10,7 @@ use super::floored::Floored;
 use super::part::{Bounds, Builder, Emit, Kept, KeyMut, Part, Phase, reads};
 use super::registry::{Family, Row};
 use super::ring::Rows;
-use super::sliding::{Sliding, Sums};
+use super::sliding::Sliding;
 use super::summand::Summand;
 use super::sums::{Scale, Total};
 use super::{FeatureSpec, Function};
@@ -57,23 +57,13 @@ fn stat(function: &Function) -> Stat {
     }
 }
 
-/// How the sums of one window are kept.
-#[derive(Clone, Copy, Debug)]
-enum Place {
-    /// A sliding window of records that all count: their number is the range's.
-    Range,
-    /// A sliding window: its position among those.
-    Sliding(usize),
-    /// A tumbling or lifetime window: its position among those.
-    Floored(usize),
-}
-
 /// What is asked of one window in one phase.
 #[derive(Debug)]
-struct Asked {
+struct Wanted {
     window: usize,
+    /// Position among the windows of its kind.
+    nth: usize,
     phase: Phase,
-    place: Place,
     /// Column of the feature row, and what goes there.
     outputs: Vec<(usize, Stat)>,
     /// Words and bits of a row's validity: those of all outputs.
@@ -82,11 +72,20 @@ struct Asked {
     least: u64,
 }
 
+/// What is asked before or after the insertion, by how it is kept.
+#[derive(Debug, Default)]
+struct Asked {
+    /// Sliding windows of records that all count: their number is the range's.
+    ranges: Vec<Wanted>,
+    sliding: Vec<Wanted>,
+    /// Tumbling and lifetime windows.
+    floored: Vec<Wanted>,
+}
+
 #[derive(Debug)]
 struct Moments {
     on: Summand,
-    /// Before the insertion, after it.
-    asked: [Vec<Asked>; 2],
+    asked: [Asked; 2],
     sliding: Sliding,
     floored: Floored,
 }
@@ -97,38 +96,39 @@ fn build(builder: &mut Builder<'_>, features: &[(usize, &FeatureSpec)]) -> Box<d
     let summed = stats().any(|stat| stat != Stat::Count);
     let squared = stats().any(|stat| !matches!(stat, Stat::Count | Stat::Sum | Stat::Avg));
     let sums = usize::from(summed) + usize::from(squared);
-    let mut places = vec![None; builder.spec.windows.len()];
-    let (mut sliding, mut floored) = (0, Vec::new());
+    let windows = builder.spec.windows.clone();
+    let mut places = vec![None; windows.len()];
+    let (mut slid, mut floored) = (0, Vec::new());
     for window in features.iter().filter_map(|(_, feature)| feature.window) {
-        if places[window].is_some() {
-            continue;
+        if places[window].is_none() {
+            let is_sliding = matches!(windows[window], Window::Sliding(_));
+            places[window] = Some(if is_sliding { slid } else { floored.len() });
+            match &windows[window] {
+                Window::Sliding(_) => slid += usize::from(!source.is_total()),
+                other => floored.push(other.clone()),
+            }
         }
-        places[window] = Some(match &builder.spec.windows[window] {
-            Window::Sliding(_) if source.is_total() => Place::Range,
-            Window::Sliding(_) => {
-                sliding += 1;
-                Place::Sliding(sliding - 1)
-            }
-            other => {
-                floored.push(other.clone());
-                Place::Floored(floored.len() - 1)
-            }
-        });
     }
-    let (longest, slots, first_slot) = (builder.longest(features).unwrap_or(0), sliding + 2 * floored.len(), sliding);
-    let sliding = Sliding::new(builder, sliding, longest, sums, floored.is_empty());
+    let (longest, slots) = (builder.longest(features).unwrap_or(0), slid + 2 * floored.len());
+    let sliding = Sliding::new(builder, slid, longest, sums, floored.is_empty());
     let layout = if summed { builder.fixed(&[0]) } else { 0 };
-    let floored = Floored::new(builder, floored, sums, first_slot);
-    let float = source.kind == CellType::Float64;
+    let floored = Floored::new(builder, floored, sums, slid);
     let asked = reads(features, |feature| stat(&feature.function)).map(|reads| {
-        let reads = reads.into_iter().filter_map(|read| Some((read.window?, places[read.window?]?, read)));
-        let asked = reads.map(|(window, place, read)| {
+        let mut asked = Asked::default();
+        for read in reads {
+            let Some((window, nth)) = read.window.and_then(|window| Some((window, places[window]?))) else { continue };
             let sampled = read.outputs.iter().any(|(_, stat)| matches!(stat, Stat::VarSamp | Stat::StdSamp));
             let (marks, least) = (marks(&read.outputs), if sampled { 2 } else { 1 });
-            Asked { window, phase: read.phase, place, outputs: read.outputs, marks, least }
-        });
-        asked.collect()
+            let list = match windows[window] {
+                Window::Sliding(_) if source.is_total() => &mut asked.ranges,
+                Window::Sliding(_) => &mut asked.sliding,
+                _ => &mut asked.floored,
+            };
+            list.push(Wanted { window, nth, phase: read.phase, outputs: read.outputs, marks, least });
+        }
+        asked
     });
+    let float = source.kind == CellType::Float64;
     Box::new(Moments { on: Summand::new(source, float, sums, slots, layout), asked, sliding, floored })
 }
 
@@ -148,7 +148,7 @@ impl Moments {
     /// What almost every row takes: short sums over so many values that all functions of them are numbers. The same operations on the same numbers
     /// as in `write`, so the same bits.
     #[inline]
-    fn write_short(&self, asked: &Asked, (count, sum, square, scale): (u64, i64, u64, Scale), out: &mut Emit<'_>) {
+    fn write_short(&self, asked: &Wanted, (count, sum, square, scale): (u64, i64, u64, Scale), out: &mut Emit<'_>) {
         let (n, whole, power) = (count as f64, sum as f64, scale.unit());
         for (column, stat) in &asked.outputs {
             let bits = match stat {
@@ -220,33 +220,44 @@ impl Part for Moments {
     }
 
     fn emit(&self, after: bool, rows: &Rows<'_>, kept: &mut Kept<'_>, bounds: &Bounds, out: &mut Emit<'_>) {
-        let asked = &self.asked[usize::from(after)];
-        if !asked.is_empty() && !self.sliding.is_empty() {
-            self.sliding.catch_up(&self.on, rows, kept);
+        let Asked { ranges, sliding, floored } = &self.asked[usize::from(after)];
+        let range = |window: &Wanted| {
+            let lo = bounds.lo[window.window];
+            (lo, bounds.hi[window.phase as usize].max(lo))
+        };
+        for wanted in ranges {
+            let (lo, hi) = range(wanted);
+            wanted.outputs.iter().for_each(|(column, _)| out.cell(*column, hi - lo));
+            out.mark(&wanted.marks);
         }
-        for asked in asked {
-            let lo = bounds.lo[asked.window];
-            let hi = bounds.hi[asked.phase as usize].max(lo);
-            match asked.place {
-                Place::Range => {
-                    asked.outputs.iter().for_each(|(column, _)| out.cell(*column, hi - lo));
-                    out.mark(&asked.marks);
-                }
-                Place::Sliding(nth) if hi == rows.end() => match self.sliding.sums(&self.on, rows, kept, nth, lo) {
-                    Sums::Short(count, sum, square, scale) if count >= asked.least && sum.unsigned_abs() <= 1 << 53 => {
-                        self.write_short(asked, (count, sum, square, scale), out)
-                    }
-                    sums => self.write(&sums.total(), &asked.outputs, out),
-                },
-                Place::Sliding(nth) => {
-                    let apart = self.sliding.apart(&self.on, rows, kept, nth, lo, hi);
-                    self.write(&apart.total(), &asked.outputs, out);
-                }
-                Place::Floored(nth) => {
-                    let window = (nth, bounds.bucket[asked.window]);
-                    self.floored.look(&self.on, rows, kept, window, (lo, hi), |total| self.write(total, &asked.outputs, out));
+        if !sliding.is_empty() {
+            self.sliding.catch_up(&self.on, rows, kept);
+            let mut rest = sliding.iter();
+            if let Some(mut short) = self.sliding.short(&self.on, kept) {
+                // The windows come in one order, so that those after the first that is not answered here are not lost.
+                while let Some(wanted) = rest.as_slice().first()
+                    && let (lo, hi) = range(wanted)
+                    && hi == rows.end()
+                    && let Some((count, sum, square)) = short.sums(&self.on, rows, wanted.nth, lo)
+                    && count >= wanted.least
+                    && sum.unsigned_abs() <= 1 << 53
+                {
+                    self.write_short(wanted, (count, sum, square, short.scale), out);
+                    rest.next();
                 }
             }
+            for wanted in rest {
+                let (lo, hi) = range(wanted);
+                if hi == rows.end() {
+                    self.write(&self.sliding.total(&self.on, rows, kept, wanted.nth, lo), &wanted.outputs, out);
+                } else {
+                    self.write(&self.sliding.apart(&self.on, rows, kept, wanted.nth, lo, hi).total(), &wanted.outputs, out);
+                }
+            }
+        }
+        for wanted in floored {
+            let window = (wanted.nth, bounds.bucket[wanted.window]);
+            self.floored.look(&self.on, rows, kept, window, range(wanted), |total| self.write(total, &wanted.outputs, out));
         }
     }
 

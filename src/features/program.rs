@@ -61,15 +61,15 @@ pub fn state_bounds(spec: &ViewSpec) -> StateBounds {
     StateBounds { bytes_per_key: program.fixed.len() * 8 + 64 + heaps, bytes_per_record: program.stride * 8, span }
 }
 
-/// Lower half of the index at which window `nth` began.
+/// Lower half of the index at which window `nth` began, from the words that remember it.
 #[inline]
-fn hint(fixed: &[u64], nth: usize) -> u32 {
-    (fixed[HINTS + nth / 2] >> (32 * (nth % 2))) as u32
+fn hint(hints: &[u64], nth: usize) -> u32 {
+    (hints[nth / 2] >> (32 * (nth % 2))) as u32
 }
 
 #[inline]
-fn set_hint(fixed: &mut [u64], nth: usize, low: u32) {
-    let (word, shift) = (&mut fixed[HINTS + nth / 2], 32 * (nth % 2));
+fn set_hint(hints: &mut [u64], nth: usize, low: u32) {
+    let (word, shift) = (&mut hints[nth / 2], 32 * (nth % 2));
     *word = *word & !(0xFFFF_FFFF << shift) | u64::from(low) << shift;
 }
 
@@ -220,7 +220,7 @@ impl Program {
     pub fn prefetch(&self, rows: &Rows<'_>, fixed: &[u64], arena: &Arena) {
         rows.prefetch(rows.end());
         for nth in 0..self.spec.windows.len() {
-            rows.prefetch(rows.base() + u64::from(hint(fixed, nth).wrapping_sub(rows.base() as u32)));
+            rows.prefetch(rows.base() + u64::from(hint(&fixed[HINTS..], nth).wrapping_sub(rows.base() as u32)));
         }
         self.parts.iter().for_each(|part| part.prefetch(fixed, arena));
     }
@@ -286,6 +286,7 @@ impl Program {
     fn bound(&self, rows: &Rows<'_>, fixed: &mut [u64], t: i64, hi: [u64; 3], bounds: &mut Bounds) {
         bounds.t = t;
         bounds.hi = hi;
+        let hints = &mut fixed[HINTS..HINTS + self.spec.windows.len().div_ceil(2)];
         bounds.lo.resize(self.spec.windows.len(), 0);
         bounds.bucket.resize(self.spec.windows.len(), 0);
         for (nth, (window, (lo, start))) in self.spec.windows.iter().zip(bounds.lo.iter_mut().zip(&mut bounds.bucket)).enumerate() {
@@ -297,8 +298,8 @@ impl Program {
                 }
                 Window::Lifetime => i64::MIN,
             };
-            *lo = rows.after(bound, rows.unfold(hint(fixed, nth)));
-            set_hint(fixed, nth, *lo as u32);
+            *lo = rows.after(bound, rows.unfold(hint(hints, nth)));
+            set_hint(hints, nth, *lo as u32);
         }
     }
 

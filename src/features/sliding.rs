@@ -27,23 +27,13 @@ pub struct Sliding {
     at: usize,
 }
 
-/// The sums of one window.
-#[derive(Clone, Copy, Debug)]
-pub enum Sums<'a> {
-    /// Number of values, Σk, Σk²; the unit is the scale's.
-    Short(u64, i64, u64, Scale),
-    /// Others.
-    Long(Total<'a>),
-}
-
-impl<'a> Sums<'a> {
-    /// To be read as any sums are.
-    pub fn total(self) -> Total<'a> {
-        match self {
-            Self::Short(n, sum, square, scale) => Total::short(scale, Exact { n, sum: i128::from(sum), square: i128::from(square) }),
-            Self::Long(total) => total,
-        }
-    }
+/// The windows of a key whose sums are all short and have no wide parts, which is so of almost every key.
+#[derive(Debug)]
+pub struct Short<'a> {
+    words: &'a mut [u64],
+    stride: usize,
+    /// Unit of the sums.
+    pub scale: Scale,
 }
 
 /// Words of a window that come before its sums.
@@ -304,37 +294,22 @@ impl Sliding {
         self.store(on, kept, nth, &exact);
     }
 
-    /// Moves the head of a window to `lo`, so that its sums are those of `[lo, end)`; all records must be entered.
+    /// The windows, if all their sums are short; all records must be entered.
     #[inline]
+    pub fn short<'k>(&self, on: &Summand, kept: &'k mut Kept<'_>) -> Option<Short<'k>> {
+        if self.windows == 0 || self.upper(kept).is_some() || on.layout(kept) != 0 {
+            return None;
+        }
+        let (first, stride, scale) = (self.window(on, 0), FRONT + on.sums, self.scale(on, kept));
+        Some(Short { words: &mut kept.fixed[first..first + self.windows * stride], stride, scale })
+    }
+
+    /// Moves the head of a window to `lo`, so that its sums are those of `[lo, end)`; all records must be entered.
     fn follow(&self, on: &Summand, rows: &Rows<'_>, kept: &mut Kept<'_>, nth: usize, lo: u64) {
         let head = self.head(on, rows, kept, nth);
         if lo == head {
             return;
         }
-        if lo < head || lo - head > rows.end() - lo || self.upper(kept).is_some() || on.layout(kept) != 0 {
-            return self.follow_far(on, rows, kept, nth, head, lo);
-        }
-        let scale = self.scale(on, kept);
-        let (mut n, mut sum, mut square) = (0, 0i64, 0u64);
-        for row in (head..lo).map(|index| rows.row(index)).filter(|row| on.source.present(row)) {
-            let k = if on.sums == 0 { 0 } else { scale.certain(on.float, on.source.word(row)) };
-            n += 1;
-            sum = sum.wrapping_add(k);
-            square = square.wrapping_add(k.wrapping_mul(k) as u64);
-        }
-        let at = self.window(on, nth);
-        let words = &mut kept.fixed[at..at + FRONT + on.sums];
-        words[0] = (words[0] & 0xFFFF_FFFF).wrapping_sub(n) & 0xFFFF_FFFF | lo << 32;
-        if let Some(word) = words.get_mut(1) {
-            *word = word.wrapping_sub(sum as u64);
-        }
-        if let Some(word) = words.get_mut(2) {
-            *word = word.wrapping_sub(square);
-        }
-    }
-
-    #[cold]
-    fn follow_far(&self, on: &Summand, rows: &Rows<'_>, kept: &mut Kept<'_>, nth: usize, head: u64, lo: u64) {
         if lo < head {
             self.shift(on, rows, kept, nth, lo..head, false);
         } else if lo - head > rows.end() - lo {
@@ -349,18 +324,10 @@ impl Sliding {
     }
 
     /// The sums of `[lo, end)`; all records must be entered.
-    #[inline]
-    pub fn sums<'k>(&self, on: &Summand, rows: &Rows<'_>, kept: &'k mut Kept<'_>, nth: usize, lo: u64) -> Sums<'k> {
+    pub fn total<'k>(&self, on: &Summand, rows: &Rows<'_>, kept: &'k mut Kept<'_>, nth: usize, lo: u64) -> Total<'k> {
         self.follow(on, rows, kept, nth, lo);
-        let scale = self.scale(on, kept);
-        if self.upper(kept).is_some() || on.layout(kept) != 0 {
-            let exact = self.load(on, kept, nth);
-            return Sums::Long(Total::of(scale, exact, on.layout(kept), nth, kept.arena));
-        }
-        let at = self.window(on, nth);
-        let words = &kept.fixed[at..at + FRONT + on.sums];
-        let sum = |place: usize| words.get(FRONT + place).copied().unwrap_or(0);
-        Sums::Short(words[0] & 0xFFFF_FFFF, sum(0) as i64, sum(1), scale)
+        let exact = self.load(on, kept, nth);
+        Total::of(self.scale(on, kept), exact, on.layout(kept), nth, kept.arena)
     }
 
     /// The sums of `[lo, hi)` for a query that the window's own sums do not answer, on a copy of them; all records must be entered.
@@ -380,5 +347,38 @@ impl Sliding {
             rows.for_each(|row| apart.apply(on.value(row), remove));
         }
         apart
+    }
+}
+
+impl Short<'_> {
+    /// Moves the head of a window on to `lo` and gives the number of values, Σk and Σk² of `[lo, end)`; `None` where `lo` is before the head.
+    #[inline]
+    pub fn sums(&mut self, on: &Summand, rows: &Rows<'_>, nth: usize, lo: u64) -> Option<(u64, i64, u64)> {
+        let words = self.words.get_mut(nth * self.stride..(nth + 1) * self.stride)?;
+        let (front, sums) = words.split_first_mut()?;
+        let head = rows.unfold((*front >> 32) as u32);
+        let mut count = *front & 0xFFFF_FFFF;
+        if lo != head {
+            if lo < head {
+                return None;
+            }
+            // What goes is taken out; where less stays than goes, what stays is put in afresh.
+            let afresh = lo - head > rows.end() - lo;
+            if afresh {
+                count = 0;
+                sums.fill(0);
+            }
+            let (range, sign) = if afresh { (lo..rows.end(), 1) } else { (head..lo, -1) };
+            for row in range.map(|index| rows.row(index)).filter(|row| on.source.present(row)) {
+                count = count.wrapping_add_signed(sign);
+                if let Some((sum, squares)) = sums.split_first_mut() {
+                    let k = self.scale.certain(on.float, on.source.word(row));
+                    *sum = sum.wrapping_add((sign * k) as u64);
+                    squares.iter_mut().for_each(|square| *square = square.wrapping_add((sign * k * k) as u64));
+                }
+            }
+            *front = count | lo << 32;
+        }
+        Some((count, sums.first().map_or(0, |sum| *sum as i64), sums.get(1).copied().unwrap_or(0)))
     }
 }

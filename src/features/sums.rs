@@ -193,12 +193,6 @@ impl<'a> Total<'a> {
         Self { power: scale.power(), exact, wide }
     }
 
-    /// Sums without wide parts.
-    #[inline]
-    pub fn short(scale: Scale, exact: Exact) -> Self {
-        Self { power: scale.power(), exact, wide: None }
-    }
-
     /// Number of values.
     #[inline]
     pub fn n(&self) -> u64 {
