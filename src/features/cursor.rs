@@ -194,6 +194,10 @@ impl<T: Tally> Part for CursorPart<T> {
         }
     }
 
+    fn is_asked(&self, after: bool) -> bool {
+        !self.reads[usize::from(after)].is_empty()
+    }
+
     fn emit(&self, after: bool, rows: &Rows<'_>, kept: &mut Kept<'_>, bounds: &Bounds, out: &mut Emit<'_>) {
         let skipped = if after { self.reads[0].len() } else { 0 };
         let value = |index: u64| self.value(rows.row(index));

@@ -110,6 +110,10 @@ impl Part for Decay {
         }
     }
 
+    fn is_asked(&self, after: bool) -> bool {
+        !self.reads[usize::from(after)].is_empty()
+    }
+
     fn emit(&self, after: bool, rows: &Rows<'_>, kept: &mut Kept<'_>, bounds: &Bounds, out: &mut Emit<'_>) {
         for read in &self.reads[usize::from(after)] {
             let hi = bounds.hi[read.phase as usize];

@@ -7,7 +7,7 @@
 
 use super::argument::Updates;
 use super::call::{FunctionParameter, Resolved, plain};
-use super::part::{Bounds, Builder, Emit, Kept, KeyMut, Part, Reads, Source, bucket, reads};
+use super::part::{Bounds, Builder, Emit, Kept, KeyMut, Part, Phase, Source, bucket, reads};
 use super::registry::{Family, Row};
 use super::ring::Rows;
 use super::{FeatureSpec, Function};
@@ -129,26 +129,38 @@ struct Held<'a> {
     length: u32,
 }
 
+/// What is asked of one window in one phase.
+#[derive(Debug)]
+struct Wanted {
+    window: usize,
+    phase: Phase,
+    /// Word and shift of the fixed half with the number of the window's front.
+    front: (usize, u32),
+    /// First fixed word of what a tumbling or lifetime window carries.
+    carry: Option<usize>,
+    columns: Vec<usize>,
+}
+
 #[derive(Debug)]
 struct Extrema {
     source: Source,
     max: bool,
-    reads: Reads<()>,
+    /// Before the insertion, after it.
+    asked: [Vec<Wanted>; 2],
     /// Word and shift of a row's half: distance to the parent; 0 = none.
     parent: (usize, u32),
     queue: Queue,
     windows: Vec<Window>,
-    /// By window: word and shift of the fixed half with the number of its front.
-    fronts: Vec<Option<(usize, u32)>>,
+    /// Words and shifts of the fixed halves with the numbers of the windows' fronts.
+    fronts: Vec<(usize, u32)>,
     /// Tumbling and lifetime windows: fixed words bucket, whether there is a value, the value.
     floored: Vec<(usize, usize)>,
-    carries: Vec<Option<usize>>,
 }
 
 fn build(builder: &mut Builder<'_>, features: &[(usize, &FeatureSpec)]) -> Box<dyn Part> {
     let parent = builder.half_row();
     let queue = Queue { at: builder.fixed(&[0, 0]) };
-    let (mut fronts, mut carries) = (vec![None; builder.spec.windows.len()], vec![None; builder.spec.windows.len()]);
+    let mut fronts = vec![None; builder.spec.windows.len()];
     let mut half = None;
     for window in features.iter().filter_map(|(_, feature)| feature.window) {
         if fronts[window].is_none() {
@@ -162,17 +174,24 @@ fn build(builder: &mut Builder<'_>, features: &[(usize, &FeatureSpec)]) -> Box<d
     }
     let windows = builder.floored(features);
     let floored: Vec<(usize, usize)> = windows.iter().map(|window| (*window, builder.fixed(&[i64::MIN as u64, 0, 0]))).collect();
-    floored.iter().for_each(|(window, at)| carries[*window] = Some(*at));
+    let asked = reads(features, |_| ()).map(|reads| {
+        let wanted = reads.into_iter().filter_map(|read| {
+            let window = read.window?;
+            let carry = floored.iter().find(|(floored, _)| *floored == window).map(|(_, at)| *at);
+            let columns = read.outputs.iter().map(|(column, ())| *column).collect();
+            Some(Wanted { window, phase: read.phase, front: fronts[window]?, carry, columns })
+        });
+        wanted.collect()
+    });
     Box::new(Extrema {
         source: builder.source(features[0].1),
         max: features[0].1.function.name == "max",
-        reads: reads(features, |_| ()),
+        asked,
         parent,
         queue,
         windows: builder.spec.windows.clone(),
-        fronts,
+        fronts: fronts.into_iter().flatten().collect(),
         floored,
-        carries,
     })
 }
 
@@ -259,7 +278,7 @@ impl Extrema {
         for (index, word) in chain.into_iter().rev() {
             self.queue.push(key.kept.fixed, key.kept.arena, index, word);
         }
-        for front in self.fronts.iter().flatten() {
+        for front in &self.fronts {
             set_half(key.kept.fixed, *front, first);
         }
         for index in at..key.ring.end() {
@@ -314,7 +333,7 @@ impl Part for Extrema {
         let (first, length) = (self.queue.first(fixed), self.queue.len(fixed));
         if length > 0 {
             arena.prefetch(self.queue.address(fixed, first.wrapping_add(length - 1)));
-            self.fronts.iter().flatten().for_each(|front| arena.prefetch(self.queue.address(fixed, half(fixed, *front))));
+            self.fronts.iter().for_each(|front| arena.prefetch(self.queue.address(fixed, half(fixed, *front))));
         }
     }
 
@@ -339,27 +358,26 @@ impl Part for Extrema {
         }
     }
 
+    fn is_asked(&self, after: bool) -> bool {
+        !self.asked[usize::from(after)].is_empty()
+    }
+
     fn emit(&self, after: bool, rows: &Rows<'_>, kept: &mut Kept<'_>, bounds: &Bounds, out: &mut Emit<'_>) {
-        let reads = &self.reads[usize::from(after)];
-        if reads.is_empty() {
-            return;
-        }
         let Kept { fixed, arena, .. } = kept;
         let queue = self.queue.held(fixed, arena);
-        for read in reads {
-            let Some((window, place)) = read.window.and_then(|window| Some((window, self.fronts[window]?))) else { continue };
-            let mut front = half(fixed, place);
-            let mut word = self.find(rows, &queue, &mut front, bounds.lo[window], bounds.hi[read.phase as usize]);
-            set_half(fixed, place, front);
-            if let Some(at) = self.carries[window] {
+        for wanted in &self.asked[usize::from(after)] {
+            let mut front = half(fixed, wanted.front);
+            let mut word = self.find(rows, &queue, &mut front, bounds.lo[wanted.window], bounds.hi[wanted.phase as usize]);
+            set_half(fixed, wanted.front, front);
+            if let Some(at) = wanted.carry {
                 let carry = &fixed[at..at + 3];
-                let holds = carry[1] == 1 && carry[0] as i64 == bounds.bucket[window];
+                let holds = carry[1] == 1 && carry[0] as i64 == bounds.bucket[wanted.window];
                 if holds && word.is_none_or(|word| self.rank(word) < self.rank(carry[2])) {
                     word = Some(carry[2]);
                 }
             }
             if let Some(word) = word {
-                read.outputs.iter().for_each(|(column, ())| out.bits(*column, word));
+                wanted.columns.iter().for_each(|column| out.bits(*column, word));
             }
         }
     }

@@ -220,6 +220,10 @@ impl Part for Distinct {
         self.add(rows.row(rows.base()), kept, 1);
     }
 
+    fn is_asked(&self, after: bool) -> bool {
+        !self.reads[usize::from(after)].is_empty()
+    }
+
     fn emit(&self, after: bool, rows: &Rows<'_>, kept: &mut Kept<'_>, bounds: &Bounds, out: &mut Emit<'_>) {
         let Some(heap) = kept.heap[self.heap].as_any_mut().downcast_mut::<Sketches>() else { return };
         for read in &self.reads[usize::from(after)] {

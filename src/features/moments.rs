@@ -57,6 +57,18 @@ fn stat(function: &Function) -> Stat {
     }
 }
 
+/// The columns of each function; those that are not asked for, or again, are beyond the row.
+#[derive(Clone, Copy, Debug)]
+struct Columns {
+    count: usize,
+    sum: usize,
+    avg: usize,
+    var_pop: usize,
+    var_samp: usize,
+    std_pop: usize,
+    std_samp: usize,
+}
+
 /// What is asked of one window in one phase.
 #[derive(Debug)]
 struct Wanted {
@@ -66,6 +78,9 @@ struct Wanted {
     phase: Phase,
     /// Column of the feature row, and what goes there.
     outputs: Vec<(usize, Stat)>,
+    /// The same, by function, and columns of functions that others have already, with those.
+    columns: Columns,
+    again: Vec<(usize, usize)>,
     /// Words and bits of a row's validity: those of all outputs.
     marks: Vec<(usize, u64)>,
     /// How many values make all outputs numbers.
@@ -124,12 +139,35 @@ fn build(builder: &mut Builder<'_>, features: &[(usize, &FeatureSpec)]) -> Box<d
                 Window::Sliding(_) => &mut asked.sliding,
                 _ => &mut asked.floored,
             };
-            list.push(Wanted { window, nth, phase: read.phase, outputs: read.outputs, marks, least });
+            let columns = Columns::new(&read.outputs);
+            let again = again(&read.outputs);
+            list.push(Wanted { window, nth, phase: read.phase, outputs: read.outputs, columns, again, marks, least });
         }
         asked
     });
     let float = source.kind == CellType::Float64;
     Box::new(Moments { on: Summand::new(source, float, sums, slots, layout), asked, sliding, floored })
+}
+
+impl Columns {
+    fn new(outputs: &[(usize, Stat)]) -> Self {
+        let of = |wanted: Stat| outputs.iter().find(|(_, stat)| *stat == wanted).map_or(usize::MAX, |(column, _)| *column);
+        Self {
+            count: of(Stat::Count),
+            sum: of(Stat::Sum),
+            avg: of(Stat::Avg),
+            var_pop: of(Stat::VarPop),
+            var_samp: of(Stat::VarSamp),
+            std_pop: of(Stat::StdPop),
+            std_samp: of(Stat::StdSamp),
+        }
+    }
+}
+
+/// The columns whose function an earlier one has, with that one.
+fn again(outputs: &[(usize, Stat)]) -> Vec<(usize, usize)> {
+    let first = |stat: Stat| outputs.iter().find(|(_, other)| *other == stat).map(|(column, _)| *column);
+    outputs.iter().filter_map(|(column, stat)| Some((*column, first(*stat).filter(|first| first != column)?))).collect()
 }
 
 /// The validity bits of some columns, by word.
@@ -149,22 +187,25 @@ impl Moments {
     /// as in `write`, so the same bits.
     #[inline]
     fn write_short(&self, asked: &Wanted, (count, sum, square, scale): (u64, i64, u64, Scale), out: &mut Emit<'_>) {
-        let (n, whole, power) = (count as f64, sum as f64, scale.unit());
-        for (column, stat) in &asked.outputs {
-            let bits = match stat {
-                Stat::Count => count,
-                Stat::Sum if self.on.float => (whole / power).to_bits(),
-                Stat::Sum => sum as u64,
-                Stat::Avg => (whole / (n * power)).to_bits(),
-                stat => {
-                    let spread = (u128::from(square) * u128::from(count)) as i128 - i128::from(sum) * i128::from(sum);
-                    let degrees = if matches!(stat, Stat::VarSamp | Stat::StdSamp) { n - 1.0 } else { n };
-                    let variance = to_float(spread).max(0.0) / (n * power * power * degrees);
-                    (if matches!(stat, Stat::StdPop | Stat::StdSamp) { variance.sqrt() } else { variance }).to_bits()
-                }
-            };
-            out.cell(*column, bits);
-        }
+        let (n, whole, power, columns) = (count as f64, sum as f64, scale.unit(), &asked.columns);
+        out.cell(columns.count, || count);
+        out.cell(columns.sum, || if self.on.float { (whole / power).to_bits() } else { sum as u64 });
+        out.cell(columns.avg, || (whole / (n * power)).to_bits());
+        let variance = |degrees: f64| {
+            let spread = (u128::from(square) * u128::from(count)) as i128 - i128::from(sum) * i128::from(sum);
+            to_float(spread).max(0.0) / (n * power * power * degrees)
+        };
+        out.cell(columns.std_pop, || variance(n).sqrt().to_bits());
+        out.cell(columns.var_pop, || variance(n).to_bits());
+        out.cell(columns.std_samp, || variance(n - 1.0).sqrt().to_bits());
+        out.cell(columns.var_samp, || variance(n - 1.0).to_bits());
+        self.close(asked, out);
+    }
+
+    /// All columns of a window are numbers.
+    #[inline]
+    fn close(&self, asked: &Wanted, out: &mut Emit<'_>) {
+        asked.again.iter().for_each(|(column, first)| out.repeat(*column, *first));
         out.mark(&asked.marks);
     }
 
@@ -219,6 +260,11 @@ impl Part for Moments {
         }
     }
 
+    fn is_asked(&self, after: bool) -> bool {
+        let Asked { ranges, sliding, floored } = &self.asked[usize::from(after)];
+        !(ranges.is_empty() && sliding.is_empty() && floored.is_empty())
+    }
+
     fn emit(&self, after: bool, rows: &Rows<'_>, kept: &mut Kept<'_>, bounds: &Bounds, out: &mut Emit<'_>) {
         let Asked { ranges, sliding, floored } = &self.asked[usize::from(after)];
         let range = |window: &Wanted| {
@@ -227,8 +273,8 @@ impl Part for Moments {
         };
         for wanted in ranges {
             let (lo, hi) = range(wanted);
-            wanted.outputs.iter().for_each(|(column, _)| out.cell(*column, hi - lo));
-            out.mark(&wanted.marks);
+            out.cell(wanted.columns.count, || hi - lo);
+            self.close(wanted, out);
         }
         if !sliding.is_empty() {
             self.sliding.catch_up(&self.on, rows, kept);

@@ -100,10 +100,18 @@ impl<'a> Emit<'a> {
         self.valid[column / 64] |= 1 << (column % 64);
     }
 
-    /// Sets a cell whose validity `mark` sets.
+    /// Sets a cell whose validity `mark` sets; none where the column is beyond the row.
     #[inline]
-    pub fn cell(&mut self, column: usize, bits: u64) {
-        self.cells[column] = bits;
+    pub fn cell(&mut self, column: usize, bits: impl FnOnce() -> u64) {
+        if let Some(cell) = self.cells.get_mut(column) {
+            *cell = bits();
+        }
+    }
+
+    /// Sets a cell to what another one was set to.
+    #[inline]
+    pub fn repeat(&mut self, column: usize, first: usize) {
+        self.cells[column] = self.cells[first];
     }
 
     /// Says that the cells of these bits of the validity's words are not null.
@@ -138,6 +146,8 @@ pub trait Part: Debug + Send + Sync {
     }
     /// The record at the base of the ring is about to leave for good; tumbling and lifetime windows carry it on.
     fn settle(&self, rows: &Rows<'_>, kept: &mut Kept<'_>);
+    /// Whether features are asked of this part in the phases before the insertion (`after == false`) or after it.
+    fn is_asked(&self, after: bool) -> bool;
     /// Writes the features of the phases before the insertion (`after == false`: `Before` and `Prior`) or after it (`With`).
     fn emit(&self, after: bool, rows: &Rows<'_>, kept: &mut Kept<'_>, bounds: &Bounds, out: &mut Emit<'_>);
     /// The key is gone: gives back the extents of this part.

@@ -188,6 +188,10 @@ impl Part for Position {
         }
     }
 
+    fn is_asked(&self, after: bool) -> bool {
+        !self.reads[usize::from(after)].is_empty()
+    }
+
     fn emit(&self, after: bool, rows: &Rows<'_>, kept: &mut Kept<'_>, bounds: &Bounds, out: &mut Emit<'_>) {
         for read in &self.reads[usize::from(after)] {
             let (lo, hi) = (read.window.map_or(rows.base(), |window| bounds.lo[window]), bounds.hi[read.phase as usize]);

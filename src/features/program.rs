@@ -20,7 +20,8 @@ const HINTS: usize = 1;
 pub struct Program {
     spec: Arc<ViewSpec>,
     parts: Vec<Box<dyn Part>>,
-    /// Those that want to know what leaves the ring.
+    /// Those that features are asked of before the insertion and after it, and those that want to know what leaves the ring.
+    asked: [Vec<usize>; 2],
     settling: Vec<usize>,
     /// Words of a record.
     stride: usize,
@@ -31,8 +32,6 @@ pub struct Program {
     /// Records at or before watermark − span leave the ring.
     span: Micros,
     sliding: bool,
-    /// Whether some feature is computed before the record is inserted.
-    early: bool,
 }
 
 /// Buffers that every update and probe needs; one per caller, so that none allocates.
@@ -89,13 +88,14 @@ impl Program {
         };
         builder.fixed(&vec![0; spec.windows.len().div_ceil(2)]);
         let parts = registry::build(&mut builder, &spec);
+        let asked = [false, true].map(|after| (0..parts.len()).filter(|part| parts[*part].is_asked(after)).collect());
         let settling = (0..parts.len()).filter(|part| parts[*part].settles()).collect();
         let Builder { row_words: stride, fixed, heaps, .. } = builder;
         let lengths = spec.windows.iter().filter_map(|window| if let Window::Sliding(length) = window { Some(*length) } else { None });
         let longest = lengths.max();
-        let early = spec.features.iter().any(|feature| !feature.include_current || feature.function.is_prior());
         Self {
             parts,
+            asked,
             settling,
             stride,
             shape: Shape::new(stride),
@@ -104,7 +104,6 @@ impl Program {
             heaps,
             span: longest.unwrap_or(1).max(1),
             sliding: longest.is_some(),
-            early,
             spec,
         }
     }
@@ -187,7 +186,7 @@ impl Program {
         if let Some((out, target)) = &mut out {
             let hi = if t > last { at } else { rows.after(t.saturating_sub(1), at) };
             self.bound(&rows, key.kept.fixed, t, [hi, at, at], &mut scratch.bounds);
-            if self.early {
+            if !self.asked[0].is_empty() {
                 self.emit(false, &rows, &mut key.kept, scratch, out, *target);
             }
         }
@@ -237,7 +236,7 @@ impl Program {
         let with = if t >= last { rows.end() } else { rows.after(t, rows.end()) };
         let before = if t > last { rows.end() } else { rows.after(t.saturating_sub(1), with) };
         self.bound(&rows, key.kept.fixed, t, [before, with, with], &mut scratch.bounds);
-        if self.early {
+        if !self.asked[0].is_empty() {
             self.emit(false, &rows, &mut key.kept, scratch, out, row);
         }
         self.emit(true, &rows, &mut key.kept, scratch, out, row);
@@ -307,8 +306,8 @@ impl Program {
     fn emit(&self, after: bool, rows: &Rows<'_>, kept: &mut Kept<'_>, scratch: &mut Scratch, out: &mut FeatureRows, row: usize) {
         let (cells, valid) = out.row_mut(row);
         let mut emit = Emit::new(cells, valid, &mut scratch.texts);
-        for part in &self.parts {
-            part.emit(after, rows, kept, &scratch.bounds, &mut emit);
+        for part in &self.asked[usize::from(after)] {
+            self.parts[*part].emit(after, rows, kept, &scratch.bounds, &mut emit);
         }
         for (column, text) in scratch.texts.drain(..) {
             out.set_text(row, column, &text);

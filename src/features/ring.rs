@@ -4,14 +4,14 @@
 //! one with many in segments of equal size that a directory lists, so that a ring grows at its end and is given back at its front without ever being
 //! copied, and a checkpoint finds the old segments unchanged. Pushing is amortised O(1), inserting moves the rows behind.
 
-use crate::data::{Address, Arena, prefetch};
+use crate::data::{Address, Arena, BLOCK_WORDS, prefetch};
 
 /// Words of a key's state that say where its records are: the base; the length and, in the upper half, log₂ of the capacity plus one and whether
 /// there are segments; the address and, in the upper half, log₂ of the directory's capacity.
 pub const META: usize = 3;
 
-/// Most words of a segment, 16 KiB, unless one row is larger.
-const SEGMENT_WORDS: usize = 2048;
+/// Most words of a segment, a block of the arena, unless one row is larger.
+const SEGMENT_WORDS: usize = BLOCK_WORDS;
 const SEGMENTED: u64 = 1 << 48;
 /// Steps of a search before it begins to gallop.
 const NEAR: u64 = 4;
