@@ -53,10 +53,12 @@ impl Level {
         }
     }
 
-    fn drop_oldest(&mut self, count: usize) {
-        self.totals.copy_within(count..self.used, 0);
-        self.variances.copy_within(count..self.used, 0);
-        self.used -= count;
+    /// Drops the oldest `COUNT`. What is behind those in use moves along: so many plain moves, instead of a call for a length known only now.
+    #[inline]
+    fn drop_oldest<const COUNT: usize>(&mut self) {
+        self.totals.copy_within(COUNT.., 0);
+        self.variances.copy_within(COUNT.., 0);
+        self.used -= COUNT;
     }
 }
 
@@ -135,12 +137,12 @@ impl Adwin {
                     self.levels.push(Level::default());
                 }
             }
-            let size = (1u64 << i) as f64;
+            let size = (1i64 << i) as f64;
             let level = &mut self.levels[i];
             let d = level.totals[0] / size - level.totals[1] / size;
             let total = level.totals[0] + level.totals[1];
             let variance = level.variances[0] + level.variances[1] + size * 0.5 * d * d;
-            level.drop_oldest(2);
+            level.drop_oldest::<2>();
             self.levels[i + 1].push(total, variance);
             i += 1;
         }
@@ -148,13 +150,13 @@ impl Adwin {
 
     fn drop_oldest(&mut self) {
         let last = self.depth - 1;
-        let size = (1u64 << last) as f64;
+        let size = (1i64 << last) as f64;
         let (total, variance) = (self.levels[last].totals[0], self.levels[last].variances[0]);
         self.width -= size;
         self.total -= total;
         let d = total / size - self.total / self.width;
         self.variance -= variance + size * self.width * d * d / (size + self.width);
-        self.levels[last].drop_oldest(1);
+        self.levels[last].drop_oldest::<1>();
         if self.levels[last].used == 0 && self.depth > 1 {
             self.depth -= 1;
         }
@@ -170,7 +172,7 @@ impl Adwin {
         let surely = 2.0 * variance * confidence * self.width * (1.0 - 1e-9);
         let (mut n0, mut n1, mut sum0, mut sum1) = (0.0, self.width, 0.0, self.total);
         for i in (0..self.depth).rev() {
-            let size = (1u64 << i) as f64;
+            let size = (1i64 << i) as f64;
             let level = &self.levels[i];
             for total in &level.totals[..level.used] {
                 n0 += size;

@@ -155,7 +155,7 @@ impl ModelReport {
         }
         let without_labels = cold(&rows, |guess| guess.cold);
         let mut compare = |card: &mut Card, guess: fn(&BaselineGuess) -> f64| {
-            scored.replace(rows.iter().map(|row| (row.y, guess(&row.guess))));
+            scored.predict(rows.iter().map(|row| guess(&row.guess)));
             card.add_all(&mut scored, all.clone(), without_labels);
         };
         compare(&mut self.mean, |guess| guess.mean);

@@ -44,9 +44,18 @@ impl Scored {
     }
 
     /// The rows at hand are these instead.
-    pub fn replace(&mut self, rows: impl Iterator<Item = (f64, f64)>) {
+    pub fn replace(&mut self, rows: impl Iterator<Item = (f64, f64)> + Clone) {
         self.clear();
-        rows.for_each(|(y, p)| self.push(y, p));
+        self.labels.extend(rows.clone().map(|(y, _)| y));
+        self.predictions.extend(rows.map(|(_, p)| p));
+    }
+
+    /// The rows at hand keep their labels and have these predictions instead, as many as before.
+    pub fn predict(&mut self, predictions: impl Iterator<Item = f64>) {
+        self.predictions.clear();
+        self.losses.clear();
+        self.places.clear();
+        self.predictions.extend(predictions);
     }
 
     /// Label and prediction of some rows.

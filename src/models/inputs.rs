@@ -44,27 +44,19 @@ pub(crate) struct Inputs {
     next_var: Lanes,
 }
 
-/// One step of Welford's update: means and variances after `x`, if `inverse` holds the reciprocals of the counts with it.
+/// One step of Welford's update: mean and variance after `x`, if `inverse` is the reciprocal of the count with it.
 #[inline(always)]
-fn welford(x: &Group, inverse: &Group, mean: &Group, var: &Group) -> (Group, Group) {
-    let (mut means, mut vars) = ([0.0; LANES], [0.0; LANES]);
-    for lane in 0..LANES {
-        let d = x[lane] - mean[lane];
-        means[lane] = mean[lane] + d * inverse[lane];
-        vars[lane] = var[lane] + (d * (x[lane] - means[lane]) - var[lane]) * inverse[lane];
-    }
-    (means, vars)
+fn welford(x: f64, inverse: f64, mean: f64, var: f64) -> (f64, f64) {
+    let d = x - mean;
+    let next = mean + d * inverse;
+    (next, var + (d * (x - next) - var) * inverse)
 }
 
 /// S10.3: a variance of 0 scales to 0.
 #[inline(always)]
-fn standardise(x: &Group, mean: &Group, var: &Group) -> Group {
-    let mut z = [0.0; LANES];
-    for lane in 0..LANES {
-        let scaled = (x[lane] - mean[lane]) / var[lane].sqrt();
-        z[lane] = if var[lane] > 0.0 { scaled } else { 0.0 };
-    }
-    z
+fn standardise(x: f64, mean: f64, var: f64) -> f64 {
+    let scaled = (x - mean) / var.sqrt();
+    if var > 0.0 { scaled } else { 0.0 }
 }
 
 /// Group `c` of the values of a row, padded with zeros.
@@ -91,13 +83,17 @@ fn misses(mask: &[u64], row: Row<'_>) -> bool {
 #[inline]
 fn imputed(nulls: &[InputNulls], mean: &[Group], row: Row<'_>, c: usize) -> (Group, Group) {
     let (mut x, mut observed) = (group(row.x, c), [1.0; LANES]);
-    for lane in 0..LANES {
-        let i = c * LANES + lane;
-        let valid = row.valid.get(i / 64).is_some_and(|word| word >> (i % 64) & 1 == 1);
-        let (Some(policy), false) = (nulls.get(i), valid) else { continue };
-        match policy {
-            InputNulls::Constant(value) => x[lane] = *value,
-            InputNulls::Mean | InputNulls::Skip => (x[lane], observed[lane]) = (mean[c][lane], 0.0),
+    // A group lies within one word, because 64 is a multiple of its lanes. Most groups of a row have no null.
+    let start = c * LANES;
+    let word = row.valid.get(start / 64).copied().unwrap_or(0);
+    let mut missing = !(word >> (start % 64)) & ((1 << LANES) - 1);
+    while missing != 0 {
+        let lane = missing.trailing_zeros() as usize;
+        missing &= missing - 1;
+        match nulls.get(start + lane) {
+            Some(InputNulls::Constant(value)) => x[lane] = *value,
+            Some(InputNulls::Mean | InputNulls::Skip) => (x[lane], observed[lane]) = (mean[c][lane], 0.0),
+            None => break,
         }
     }
     (x, observed)
@@ -149,7 +145,10 @@ impl Inputs {
     pub(crate) fn scaled(&self, row: Row<'_>, complete: bool, c: usize, check: &mut FiniteCheck) -> Group {
         let x = if complete { group(row.x, c) } else { imputed(&self.nulls, &self.mean, row, c).0 };
         check.see_all(&x);
-        if self.track == Track::Standard { standardise(&x, &self.mean[c], &self.var[c]) } else { x }
+        match self.track {
+            Track::Means => x,
+            Track::Standard => std::array::from_fn(|lane| standardise(x[lane], self.mean[c][lane], self.var[c][lane])),
+        }
     }
 
     /// The whole row by the current statistics.
@@ -178,25 +177,63 @@ impl Inputs {
     #[inline]
     fn propose_common(&mut self, row: Row<'_>, complete: bool, count: f64, z: &mut [Group]) -> bool {
         self.next_common = Some(count);
-        let (inverse, standard, mut check) = ([1.0 / count; LANES], self.track == Track::Standard, FiniteCheck::new());
-        let current = self.mean.iter().zip(&self.var);
-        let next = self.next_mean.iter_mut().zip(&mut self.next_var);
-        for (c, (((mean, var), (next_mean, next_var)), z)) in current.zip(next).zip(z).enumerate() {
-            let x = if complete { group(row.x, c) } else { imputed(&self.nulls, &self.mean, row, c).0 };
-            let (mean, var) = (*mean, *var);
-            let (m, v) = welford(&x, &inverse, &mean, &var);
-            *next_mean = m;
-            if standard {
-                check.see_all(&v);
-                *next_var = v;
-                *z = standardise(&x, &m, &v);
-            } else {
-                check.see_all(&x);
-                check.see_all(&m);
-                *z = x;
-            }
+        let (inverse, mut check) = (1.0 / count, FiniteCheck::new());
+        match self.track {
+            Track::Standard => self.each_group(
+                row,
+                complete,
+                z,
+                #[inline(always)]
+                |x, (mean, var), (next_mean, next_var), z| {
+                    for lane in 0..LANES {
+                        let (m, v) = welford(x[lane], inverse, mean[lane], var[lane]);
+                        check.see(lane, v);
+                        (next_mean[lane], next_var[lane], z[lane]) = (m, v, standardise(x[lane], m, v));
+                    }
+                },
+            ),
+            Track::Means => self.each_group(
+                row,
+                complete,
+                z,
+                #[inline(always)]
+                |x, (mean, var), (next_mean, _), z| {
+                    for lane in 0..LANES {
+                        let (m, _) = welford(x[lane], inverse, mean[lane], var[lane]);
+                        check.see(lane, x[lane]);
+                        check.see(lane, m);
+                        (next_mean[lane], z[lane]) = (m, x[lane]);
+                    }
+                },
+            ),
         }
         check.passed()
+    }
+
+    /// Calls `step` for each group with its values, means and variances now, those next, and its part of `z`.
+    #[inline(always)]
+    fn each_group(
+        &mut self,
+        row: Row<'_>,
+        complete: bool,
+        z: &mut [Group],
+        mut step: impl FnMut(&Group, (&Group, &Group), (&mut Group, &mut Group), &mut Group),
+    ) {
+        let groups = self.mean.len();
+        let (mean, var) = (&self.mean[..groups], &self.var[..groups]);
+        let (next_mean, next_var, z) = (&mut self.next_mean[..groups], &mut self.next_var[..groups], &mut z[..groups]);
+        let (whole, _) = row.x.as_chunks::<LANES>();
+        for c in 0..groups {
+            let padded;
+            let x = match whole.get(c) {
+                Some(whole) if complete => whole,
+                _ => {
+                    padded = imputed(&self.nulls, mean, row, c).0;
+                    &padded
+                }
+            };
+            step(x, (&mean[c], &var[c]), (&mut next_mean[c], &mut next_var[c]), &mut z[c]);
+        }
     }
 
     /// Counts differ between inputs, or are about to.
@@ -208,21 +245,18 @@ impl Inputs {
         let mut check = FiniteCheck::new();
         for (c, z) in z.iter_mut().enumerate() {
             let (x, observed) = imputed(&self.nulls, &self.mean, row, c);
-            let (mut counts, mut inverse) = (self.counts[c], [0.0; LANES]);
             for lane in 0..LANES {
-                counts[lane] += observed[lane];
-                inverse[lane] = if observed[lane] > 0.0 { 1.0 / counts[lane] } else { 0.0 };
-            }
-            let (m, v) = welford(&x, &inverse, &self.mean[c], &self.var[c]);
-            (self.next_counts[c], self.next_mean[c]) = (counts, m);
-            check.see_all(&x);
-            check.see_all(&m);
-            if self.track == Track::Standard {
-                check.see_all(&v);
-                self.next_var[c] = v;
-                *z = standardise(&x, &m, &v);
-            } else {
-                *z = x;
+                let count = self.counts[c][lane] + observed[lane];
+                let inverse = if observed[lane] > 0.0 { 1.0 / count } else { 0.0 };
+                let (m, v) = welford(x[lane], inverse, self.mean[c][lane], self.var[c][lane]);
+                (self.next_counts[c][lane], self.next_mean[c][lane]) = (count, m);
+                check.see(lane, x[lane]);
+                check.see(lane, m);
+                z[lane] = x[lane];
+                if self.track == Track::Standard {
+                    check.see(lane, v);
+                    (self.next_var[c][lane], z[lane]) = (v, standardise(x[lane], m, v));
+                }
             }
         }
         check.passed()

@@ -39,10 +39,11 @@ pub(crate) fn sum(lanes: &Group) -> f64 {
 /// The products of two vectors, added in the order this file promises.
 #[inline]
 pub(crate) fn dot(a: &[Group], b: &[Group]) -> f64 {
-    let mut acc = [0.0; LANES];
-    for (a, b) in a.iter().zip(b) {
+    let groups = a.len().min(b.len());
+    let (a, b, mut acc) = (&a[..groups], &b[..groups], [0.0; LANES]);
+    for c in 0..groups {
         for lane in 0..LANES {
-            acc[lane] += a[lane] * b[lane];
+            acc[lane] += a[c][lane] * b[c][lane];
         }
     }
     sum(&acc)
@@ -62,9 +63,15 @@ impl FiniteCheck {
     /// Looks at eight elements.
     #[inline(always)]
     pub(crate) fn see_all(&mut self, values: &Group) {
-        for (seen, value) in self.0.iter_mut().zip(values) {
-            *seen += value * 0.0;
+        for lane in 0..LANES {
+            self.see(lane, values[lane]);
         }
+    }
+
+    /// Looks at one element of a group.
+    #[inline(always)]
+    pub(crate) fn see(&mut self, lane: usize, value: f64) {
+        self.0[lane] += value * 0.0;
     }
 
     /// Whether everything seen was finite.

@@ -61,15 +61,72 @@ pub struct InputSources {
 }
 
 /// The inputs that are features of one lookup.
+#[derive(Default)]
 struct FromLookup {
-    /// Feature and input.
-    floats: Vec<(u32, u32)>,
-    /// Feature and input.
-    integers: Vec<(u32, u32)>,
+    /// Inputs that follow one another: the first, and the feature of each. Mostly all of a lookup, whose names begin alike.
+    runs: Vec<(usize, Vec<u32>)>,
+    /// Those among them whose cells are integers.
+    integers: Vec<u32>,
     /// Bits of a feature row's validity that are all set if none of these inputs is null.
     needed: Vec<u64>,
     /// Bits of these inputs.
     inputs: Vec<u64>,
+    /// By feature, the inputs that are this feature.
+    inputs_of: Vec<Vec<u32>>,
+}
+
+impl FromLookup {
+    /// Nothing of a lookup with so many features, for a model with `width` inputs.
+    fn new(features: usize, width: usize) -> Self {
+        Self {
+            needed: vec![0; features.div_ceil(64)],
+            inputs: vec![0; width.div_ceil(64)],
+            inputs_of: vec![Vec::new(); features],
+            ..Self::default()
+        }
+    }
+
+    /// Also `input`, which is greater than those before it: it is `feature`.
+    fn add(&mut self, input: usize, feature: usize, is_float: bool) {
+        match self.runs.last_mut().filter(|(first, features)| first + features.len() == input) {
+            Some((_, features)) => features.push(feature as u32),
+            None => self.runs.push((input, vec![feature as u32])),
+        }
+        if !is_float {
+            self.integers.push(input as u32);
+        }
+        set(&mut self.needed, feature);
+        set(&mut self.inputs, input);
+        self.inputs_of[feature].push(input as u32);
+    }
+
+    /// Reads one feature row into one row of inputs, whose bits of validity are not set yet.
+    #[inline]
+    fn read(&self, cells: &[u64], present: &[u64], x: &mut [f64], valid: &mut [u64]) {
+        for (first, features) in &self.runs {
+            for (x, feature) in x[*first..].iter_mut().zip(features) {
+                *x = f64::from_bits(cells[*feature as usize]);
+            }
+        }
+        for input in &self.integers {
+            let x = &mut x[*input as usize];
+            *x = x.to_bits() as i64 as f64;
+        }
+        for (valid, inputs) in valid.iter_mut().zip(&self.inputs) {
+            *valid |= inputs;
+        }
+        for (word, (needed, present)) in self.needed.iter().zip(present).enumerate() {
+            let mut missing = needed & !present;
+            while missing != 0 {
+                let feature = word * 64 + missing.trailing_zeros() as usize;
+                missing &= missing - 1;
+                for input in self.inputs_of[feature].iter().map(|input| *input as usize) {
+                    x[input] = 0.0;
+                    valid[input / 64] &= !(1 << (input % 64));
+                }
+            }
+        }
+    }
 }
 
 /// Sets bit `at`.
@@ -83,22 +140,13 @@ impl InputSources {
         let width = model.inputs.len();
         let inputs_of = |lookup: usize| {
             let features = &plan.views[model.lookups[lookup].view].features;
-            let mut found = FromLookup {
-                floats: Vec::new(),
-                integers: Vec::new(),
-                needed: vec![0; features.len().div_ceil(64)],
-                inputs: vec![0; width.div_ceil(64)],
-            };
+            let mut found = FromLookup::new(features.len(), width);
             for (input, declared) in model.inputs.iter().enumerate() {
-                let InputOrigin::Feature { lookup: from, feature } = declared.origin else { continue };
-                if from != lookup {
-                    continue;
+                if let InputOrigin::Feature { lookup: from, feature } = declared.origin
+                    && from == lookup
+                {
+                    found.add(input, feature, features[feature].cell == CellType::Float64);
                 }
-                let is_float = features[feature].cell == CellType::Float64;
-                let cells = if is_float { &mut found.floats } else { &mut found.integers };
-                cells.push((feature as u32, input as u32));
-                set(&mut found.needed, feature);
-                set(&mut found.inputs, input);
             }
             found
         };
@@ -123,7 +171,7 @@ impl InputSources {
             return;
         }
         for (from, features) in self.lookups.iter().zip(lookups) {
-            if from.floats.is_empty() && from.integers.is_empty() {
+            if from.runs.is_empty() {
                 continue;
             }
             for ((x, valid), row) in tile.x.chunks_exact_mut(width).zip(tile.valid.chunks_exact_mut(words)).zip(rows.clone()) {
@@ -149,30 +197,6 @@ impl InputSources {
                         tile.valid[at * words + word] |= if is_valid { bit } else { 0 };
                     }
                 }
-            }
-        }
-    }
-}
-
-impl FromLookup {
-    /// Reads one feature row into one row of inputs, whose bits of validity are not set yet.
-    #[inline]
-    fn read(&self, cells: &[u64], present: &[u64], x: &mut [f64], valid: &mut [u64]) {
-        for (feature, input) in &self.floats {
-            x[*input as usize] = f64::from_bits(cells[*feature as usize]);
-        }
-        for (feature, input) in &self.integers {
-            x[*input as usize] = cells[*feature as usize] as i64 as f64;
-        }
-        if self.needed.iter().zip(present).all(|(needed, present)| needed & !present == 0) {
-            valid.iter_mut().zip(&self.inputs).for_each(|(valid, inputs)| *valid |= inputs);
-            return;
-        }
-        for (feature, input) in self.floats.iter().chain(&self.integers).map(|(feature, input)| (*feature as usize, *input as usize)) {
-            if present[feature / 64] >> (feature % 64) & 1 == 1 {
-                valid[input / 64] |= 1 << (input % 64);
-            } else {
-                x[input] = 0.0;
             }
         }
     }
@@ -244,12 +268,9 @@ mod tests {
     }
 
     fn sources() -> InputSources {
-        let mut lookup = FromLookup { floats: Vec::new(), integers: Vec::new(), needed: vec![0; 2], inputs: vec![0; 2] };
-        for feature in 0..FEATURES {
-            let cells = if feature.is_multiple_of(2) { &mut lookup.floats } else { &mut lookup.integers };
-            cells.push((feature as u32, input_of(feature) as u32));
-            set(&mut lookup.needed, feature);
-            set(&mut lookup.inputs, input_of(feature));
+        let mut lookup = FromLookup::new(FEATURES, WIDTH);
+        for feature in (0..FEATURES).rev() {
+            lookup.add(input_of(feature), feature, feature.is_multiple_of(2));
         }
         InputSources { lookups: vec![lookup], columns: vec![(FEATURES / 2, InputOrigin::Stream(0))], width: WIDTH }
     }

@@ -303,13 +303,13 @@ impl Ledger {
         }
     }
 
-    /// Monitors are to see that row `row` of the epoch at hand met its label.
+    /// Monitors are to see that a row of the epoch at hand, with its event time, met its label.
     #[inline]
-    pub fn watch_row(&self, epoch: &ModelEpoch, row: usize, y: f64, prediction: f64, resolved: &mut Resolved) {
+    pub fn watch_row(&self, epoch: &ModelEpoch, (row, time): (usize, i64), y: f64, prediction: f64, resolved: &mut Resolved) {
         if !self.is_watched() {
             return;
         }
-        resolved.push(epoch.rows.times()[row], y, prediction);
+        resolved.push(time, y, prediction);
         match (self.keyed, &mut resolved.keys) {
             (true, ResolvedKeys::Rows(keys)) => keys.push(row as u32),
             (_, keys) => keys.push_text(self.key_text(&epoch.rows, row).into()),

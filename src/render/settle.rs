@@ -72,6 +72,7 @@ fn column_labels<A: Answerer>(
     let mut frozen = Vec::with_capacity(if keeps_guesses { rows } else { 0 });
     let mut outcomes = Outcomes::default();
     ledger.expect_resolved(rows, &mut outcomes.resolved);
+    let times = epoch.rows.times();
     for rows in tiles(epoch) {
         let cold = answerer.answer(epoch, rows.clone(), by_record, tile, answers);
         for row in rows.clone() {
@@ -80,7 +81,7 @@ fn column_labels<A: Answerer>(
                 frozen.push(guess);
             }
             if by_record && let Some((y, _)) = epoch.label(row) {
-                resolve(ledger, epoch, row, y, answers.predictions[row], guess, &mut outcomes);
+                resolve(ledger, epoch, (row, times[row]), y, answers.predictions[row], guess, &mut outcomes.resolved);
             }
         }
     }
@@ -94,7 +95,7 @@ fn column_labels<A: Answerer>(
                     gathered = true;
                 }
                 answerer.learn(tile.row(row - rows.start), y, weight);
-                resolve(ledger, epoch, row, y, answers.predictions[row], frozen[row], &mut outcomes);
+                resolve(ledger, epoch, (row, times[row]), y, answers.predictions[row], frozen[row], &mut outcomes.resolved);
             }
         }
     }
@@ -104,7 +105,7 @@ fn column_labels<A: Answerer>(
         for (row, baseline) in frozen.iter().enumerate() {
             if let Some((y, _)) = epoch.label(row) {
                 let served = ledger.served(epoch, row, answers.predictions[row], *baseline, &kept, tile);
-                let time = epoch.rows.times()[row];
+                let time = times[row];
                 outcomes.met.push(Met { served, row_time: time, y, label_time: time });
             }
         }
@@ -112,11 +113,19 @@ fn column_labels<A: Answerer>(
     Ok(outcomes)
 }
 
-#[inline]
-fn resolve(ledger: &mut Ledger, epoch: &ModelEpoch, row: usize, y: f64, prediction: f64, frozen: BaselineGuess, outcomes: &mut Outcomes) {
-    let time = epoch.rows.times()[row];
+/// A row with the event time `time` met its label `y`: the books take it, and monitors are to see it.
+#[inline(always)]
+fn resolve(
+    ledger: &mut Ledger,
+    epoch: &ModelEpoch,
+    (row, time): (usize, i64),
+    y: f64,
+    prediction: f64,
+    frozen: BaselineGuess,
+    resolved: &mut Resolved,
+) {
     ledger.resolved(time, y, prediction, frozen);
-    ledger.watch_row(epoch, row, y, prediction, &mut outcomes.resolved);
+    ledger.watch_row(epoch, (row, time), y, prediction, resolved);
 }
 
 /// Labels arrive on another stream: rows and labels in canonical order, then what expired (S4.3).

@@ -113,8 +113,8 @@ impl<'a> JsonColumn<'a> {
         matches!(self.values, Values::Null) || self.nulls.is_some_and(|nulls| nulls.is_null(row))
     }
 
-    /// Appends the JSON value of `row`; a NaN or infinity is counted.
-    #[inline]
+    /// Appends the JSON value of `row`; a NaN or infinity is counted. The types that most columns have are written in place.
+    #[inline(always)]
     pub(crate) fn write(&self, row: usize, out: &mut Vec<u8>, non_finite: &mut u64) {
         if self.is_null(row) {
             out.extend_from_slice(b"null");
@@ -124,6 +124,14 @@ impl<'a> JsonColumn<'a> {
             Values::Int64(values) => integer(out, values[row]),
             Values::Float64(values) => *non_finite += u64::from(!float64(out, values[row])),
             Values::Text(offsets, bytes) => string_part(out, bytes, offsets[row] as usize, offsets[row + 1] as usize),
+            _ => self.write_other(row, out, non_finite),
+        }
+    }
+
+    /// Appends a value that is not null, of one of the other types.
+    #[inline(never)]
+    fn write_other(&self, row: usize, out: &mut Vec<u8>, non_finite: &mut u64) {
+        match &self.values {
             Values::Int32(values) => integer(out, values[row]),
             Values::UInt64(values) => integer(out, values[row]),
             Values::Float32(values) => *non_finite += u64::from(!float32(out, values[row])),
@@ -152,7 +160,7 @@ impl<'a> JsonColumn<'a> {
                 }
                 out.extend_from_slice(if fields.is_empty() { b"{}" } else { b"}" });
             }
-            Values::Null => out.extend_from_slice(b"null"),
+            Values::Int64(_) | Values::Float64(_) | Values::Text(..) | Values::Null => self.write(row, out, non_finite),
         }
     }
 
@@ -240,6 +248,9 @@ impl JsonRows {
             prefix.write(out);
             column.write(row, out, non_finite);
         }
-        out.extend_from_slice(if self.prefixes.is_empty() { b"{}" } else { b"}" });
+        if self.prefixes.is_empty() {
+            out.push(b'{');
+        }
+        out.push(b'}');
     }
 }

@@ -147,6 +147,9 @@ const ESCAPE: [u8; 256] = {
     table
 };
 
+/// Eight spaces.
+const SPACES: u64 = 0x2020_2020_2020_2020;
+
 /// Whether one of eight bytes has to be escaped inside a JSON string. A borrow in the subtractions can only mark more bytes where one is marked already.
 #[inline(always)]
 fn has_escape(word: u64) -> bool {
@@ -167,15 +170,19 @@ pub(crate) fn string(out: &mut Vec<u8>, text: &str) {
 #[inline]
 pub(crate) fn string_part(out: &mut Vec<u8>, data: &[u8], start: usize, end: usize) {
     let text = &data[start..end];
-    let words = text.chunks_exact(8);
-    // The last bytes as a word: those before it again, or padded with spaces, which need no escape.
-    let last = match (words.remainder(), text.last_chunk::<8>()) {
-        ([], _) => 0x2020_2020_2020_2020,
-        (_, Some(last)) => u64::from_le_bytes(*last),
-        (rest, None) => rest.iter().fold(0x2020_2020_2020_2020, |word, byte| word << 8 | u64::from(*byte)),
+    let (words, rest) = text.as_chunks::<8>();
+    let window = data.get(end - rest.len()..).and_then(|rest| rest.first_chunk::<8>());
+    // The last bytes as a word: with spaces, which need no escape, in place of what stands behind them; or with those before them; or behind spaces.
+    let last = match (rest, window, text.last_chunk::<8>()) {
+        ([], ..) => SPACES,
+        (_, Some(window), _) => {
+            let counts = !0 >> (64 - 8 * rest.len());
+            (u64::from_le_bytes(*window) & counts) | (SPACES & !counts)
+        }
+        (_, None, Some(last)) => u64::from_le_bytes(*last),
+        _ => rest.iter().fold(SPACES, |word, byte| word << 8 | u64::from(*byte)),
     };
-    let word_of = |bytes: &[u8]| bytes.first_chunk::<8>().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-    if has_escape(last) || words.into_iter().any(|bytes| has_escape(word_of(bytes))) {
+    if has_escape(last) || words.iter().any(|word| has_escape(u64::from_le_bytes(*word))) {
         return escaped(out, text);
     }
     out.push(b'"');

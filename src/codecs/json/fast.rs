@@ -20,9 +20,11 @@ const MAX_SKIP: usize = 32;
 /// The bytes between two values, as seen before: separator, key, colon and the white space around them.
 struct Slot {
     bytes: Vec<u8>,
-    /// The first 32 of `bytes` as two words, with masks of what counts.
-    words: [u128; 2],
-    masks: [u128; 2],
+    /// The first 16 of `bytes` as a word, with a mask of what counts.
+    word: u128,
+    mask: u128,
+    /// The last 16 of `bytes`, where they are as many.
+    last: u128,
     /// Whether it begins the record (with `{` instead of `,`).
     first: bool,
     /// The declared column; `None` for an unknown field.
@@ -31,31 +33,31 @@ struct Slot {
 
 impl Slot {
     fn new(bytes: &[u8], first: bool, column: Option<usize>) -> Self {
-        let (mut words, mut masks) = ([0; 2], [0; 2]);
-        for (part, (word, mask)) in bytes.chunks(16).zip(words.iter_mut().zip(&mut masks)) {
-            let mut padded = [0; 16];
-            padded[..part.len()].copy_from_slice(part);
-            *word = u128::from_le_bytes(padded);
-            *mask = u128::MAX >> (128 - 8 * part.len());
+        let (mut word, mut mask) = ([0; 16], [0; 16]);
+        for (at, byte) in bytes.iter().take(16).enumerate() {
+            (word[at], mask[at]) = (*byte, u8::MAX);
         }
-        Self { bytes: bytes.to_vec(), words, masks, first, column }
+        let (word, mask) = (u128::from_le_bytes(word), u128::from_le_bytes(mask));
+        let last = bytes.last_chunk::<16>().map_or(0, |last| u128::from_le_bytes(*last));
+        Self { bytes: bytes.to_vec(), word, mask, last, first, column }
     }
 
-    /// Whether these bytes stand at `at`; `first` says whether a record begins there.
+    /// The position of the value behind these bytes, if they stand at `at`.
     #[inline(always)]
-    fn matches(&self, data: &[u8], at: usize, first: bool) -> bool {
-        if self.first != first {
-            return false;
-        }
-        let rest = data.get(at..).unwrap_or(&[]);
-        let differs = |index: usize, window: &[u8; 16]| (u128::from_le_bytes(*window) ^ self.words[index]) & self.masks[index] != 0;
-        match (self.bytes.len(), rest.first_chunk::<16>(), rest.first_chunk::<32>()) {
-            (..=16, Some(window), _) => !differs(0, window),
-            (..=32, _, Some(window)) => {
-                let (low, high) = window.split_at(16);
-                let halves = low.first_chunk::<16>().zip(high.first_chunk::<16>());
-                halves.is_some_and(|(low, high)| !differs(0, low) && !differs(1, high))
-            }
+    fn behind(&self, data: &[u8], at: usize) -> Option<usize> {
+        let rest = data.get(at..)?;
+        let matches = match rest.first_chunk::<16>() {
+            Some(window) => (u128::from_le_bytes(*window) ^ self.word) & self.mask == 0 && (self.bytes.len() <= 16 || self.ends(rest)),
+            None => rest.starts_with(&self.bytes),
+        };
+        // One spacing may be the beginning of another.
+        matches.then(|| skip_space(data, at + self.bytes.len()))
+    }
+
+    /// Whether `rest`, of which the first 16 bytes are right, begins with these bytes, which are more.
+    fn ends(&self, rest: &[u8]) -> bool {
+        match rest.get(self.bytes.len() - 16..).and_then(|rest| rest.first_chunk::<16>()) {
+            Some(last) if self.bytes.len() <= 32 => u128::from_le_bytes(*last) == self.last,
             _ => rest.starts_with(&self.bytes),
         }
     }
@@ -64,6 +66,8 @@ impl Slot {
 /// What the fast path remembers between records. It changes speed, never results.
 pub(super) struct Fast {
     template: Vec<Slot>,
+    /// Whether the slots, from the first to the last, are those of one record: it begins once, and no column comes twice.
+    is_record: bool,
     /// Per column the number of the record that last had it.
     seen: Vec<u64>,
     record: u64,
@@ -90,7 +94,7 @@ fn skip_more_space(data: &[u8], mut at: usize) -> usize {
 
 impl Fast {
     pub fn new(columns: usize) -> Self {
-        Self { template: Vec::new(), seen: vec![0; columns], record: 0 }
+        Self { template: Vec::new(), is_record: false, seen: vec![0; columns], record: 0 }
     }
 
     /// Appends the record `data[start..end]`; `false`: it gave up. What stands behind `end` is read, so that a record's last bytes need no other
@@ -118,15 +122,37 @@ impl Fast {
         rows: &mut RowBuffers,
     ) -> Option<()> {
         self.record += 1;
-        let (mut at, mut slot, mut found, mut first) = (start, 0, 0, true);
+        let (mut at, mut slot, mut found) = (start, 0, 0);
+        if self.is_record {
+            // The record that all of the template is: nothing to look for, and no column to come twice.
+            for known in &self.template {
+                let Some(from) = known.behind(data, at) else { break };
+                at = match known.column {
+                    Some(index) => {
+                        found += 1;
+                        value(data, from, schema.columns.get(index)?, rows.columns.get_mut(index)?)?
+                    }
+                    None if schema.closed => return None,
+                    None => skip_unknown(data, from)?,
+                };
+                slot += 1;
+            }
+            if slot < self.template.len() || found < schema.columns.len() || byte(data, at) != b'}' {
+                let record = self.record;
+                self.template.iter().take(slot).filter_map(|known| known.column).for_each(|column| self.seen[column] = record);
+            }
+        }
+        let mut first = slot == 0;
         loop {
             if !first && byte(data, at) == b'}' {
                 break;
             }
             let column = match self.template.get(slot) {
-                Some(known) if known.matches(data, at, first) => {
-                    // One spacing may be the beginning of another.
-                    at = skip_space(data, at + known.bytes.len());
+                Some(known)
+                    if known.first == first
+                        && let Some(value) = known.behind(data, at) =>
+                {
+                    at = value;
                     slot += 1;
                     known.column
                 }
@@ -151,7 +177,7 @@ impl Fast {
                     }
                     *seen = self.record;
                     found += 1;
-                    at = value(data, at, schema.columns.get(index)?, rows.columns.get_mut(index)?)?;
+                    at = nested(data, at, schema.columns.get(index)?, rows.columns.get_mut(index)?)?;
                 }
                 None if schema.closed => return None,
                 None => at = skip_value(data, at, 0)?,
@@ -212,6 +238,10 @@ impl Fast {
             self.template.clear();
             0
         };
+        let slots = self.template.iter().enumerate();
+        let comes_twice = |at: usize, column: usize| self.template.iter().take(at).any(|earlier| earlier.column == Some(column));
+        self.is_record =
+            slots.into_iter().all(|(at, slot)| slot.first == (at == 0) && !slot.column.is_some_and(|column| comes_twice(at, column)));
         Some(Key::Field { column, value, next })
     }
 }
@@ -351,20 +381,20 @@ fn value(data: &[u8], at: usize, column: &DeclaredColumn, buffer: &mut ColumnBuf
         buffer.push_null();
         return Some(end);
     }
-    let end = match (&column.kind, &mut buffer.values) {
-        (LogicalType::Int64, Values::Int64(values)) => {
+    let end = match &mut buffer.values {
+        Values::Int64(values) => {
             let (value, end) = number::integer(data, at)?;
             in_bounds(column, value as f64).then_some(())?;
             values.push(value);
             end
         }
-        (LogicalType::Float64, Values::Float64(values)) => {
+        Values::Float64(values) => {
             let (value, end) = number::float64(data, at)?;
             in_bounds(column, value).then_some(())?;
             values.push(value);
             end
         }
-        (LogicalType::String, Values::Text { ends, bytes }) => {
+        Values::Text { ends, bytes } => {
             let begin = bytes.len();
             let end = match plain_string(data, at) {
                 Some((text, end)) => {
@@ -379,17 +409,20 @@ fn value(data: &[u8], at: usize, column: &DeclaredColumn, buffer: &mut ColumnBuf
             ends.push(bytes.len() as i32);
             end
         }
-        (LogicalType::Timestamp(unit), Values::Timestamp(values)) if byte(data, at) != b'"' => match number::integer(data, at) {
-            Some((value, end)) => {
-                values.push(value.checked_mul(unit.micros())?);
-                end
+        Values::Timestamp(values) if byte(data, at) != b'"' => {
+            let LogicalType::Timestamp(unit) = &column.kind else { return None };
+            match number::integer(data, at) {
+                Some((value, end)) => {
+                    values.push(value.checked_mul(unit.micros())?);
+                    end
+                }
+                None => {
+                    let number = number::scan(data, at)?;
+                    values.push(timestamp_number(data.get(number.start..number.end)?, *unit).ok()?);
+                    number.end
+                }
             }
-            None => {
-                let number = number::scan(data, at)?;
-                values.push(timestamp_number(data.get(number.start..number.end)?, *unit).ok()?);
-                number.end
-            }
-        },
+        }
         _ => other_value(data, at, column, buffer)?,
     };
     buffer.nulls.append_non_null();
@@ -452,7 +485,7 @@ fn other_value(data: &[u8], at: usize, column: &DeclaredColumn, buffer: &mut Col
     })
 }
 
-/// `value` as a call, for what lies inside of lists and structs.
+/// `value` as a call, for what lies inside of lists and structs, and for records that the template is not.
 #[inline(never)]
 fn nested(data: &[u8], at: usize, column: &DeclaredColumn, buffer: &mut ColumnBuffer) -> Option<usize> {
     value(data, at, column, buffer)
@@ -517,6 +550,15 @@ fn fields(data: &[u8], at: usize, columns: &[DeclaredColumn], buffers: &mut [Col
         }
     }
     Some(at + 1)
+}
+
+/// `skip_value` for a field that is not declared, which mostly is a short text.
+#[inline(always)]
+fn skip_unknown(data: &[u8], at: usize) -> Option<usize> {
+    match plain_string(data, at) {
+        Some((_, end)) => Some(end),
+        None => skip_value(data, at, 0),
+    }
 }
 
 /// The position behind the value at `at`, whatever it is; `None` where it is not plainly right.

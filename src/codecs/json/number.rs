@@ -64,8 +64,9 @@ fn leading_digits(values: u64) -> usize {
 /// The number that the first `count` of eight digits spell, eight at a time: pairs, then fours, then all.
 #[inline(always)]
 fn number_of(values: u64, count: usize) -> u64 {
-    // Leading zeros in place of what does not count.
-    let values = values.checked_shl(64 - 8 * count as u32).unwrap_or(0);
+    // Leading zeros in place of what does not count; in two steps, as there may be nothing that counts.
+    let half = 32 - 4 * count as u32;
+    let values = values << half << half;
     let pairs = (values.wrapping_mul(10).wrapping_add(values >> 8)) & 0x00ff_00ff_00ff_00ff;
     let fours = (pairs.wrapping_mul(100).wrapping_add(pairs >> 16)) & 0x0000_ffff_0000_ffff;
     (fours.wrapping_mul(10_000).wrapping_add(fours >> 32)) & 0xffff_ffff
@@ -129,7 +130,7 @@ pub(super) fn float64(data: &[u8], at: usize) -> Option<(f64, usize)> {
     if !plain || matches!(byte(data, end), b'e' | b'E') {
         return slow_float64(data, at);
     }
-    let value = mantissa as f64 / POWERS[places];
+    let value = mantissa as i64 as f64 / POWERS[places];
     Some((if negative { -value } else { value }, end))
 }
 
