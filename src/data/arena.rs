@@ -296,7 +296,7 @@ mod tests {
         let mut seed = 7u64;
         for round in 0..20_000u64 {
             seed = seed.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(1);
-            if held.len() > 300 || (seed >> 40) % 3 == 0 && !held.is_empty() {
+            if held.len() > 300 || (seed >> 40).is_multiple_of(3) && !held.is_empty() {
                 let (at, words) = held.swap_remove((seed >> 33) as usize % held.len());
                 let mark = arena.words(at, words)[0];
                 assert!(arena.words(at, words).iter().all(|word| *word == mark));

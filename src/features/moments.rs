@@ -120,7 +120,7 @@ fn build(builder: &mut Builder<'_>, features: &[(usize, &FeatureSpec)]) -> Box<d
             places[window] = Some(if is_sliding { slid } else { floored.len() });
             match &windows[window] {
                 Window::Sliding(_) => slid += usize::from(!source.is_total()),
-                other => floored.push(other.clone()),
+                other => floored.push(*other),
             }
         }
     }

@@ -123,7 +123,7 @@ impl Layout {
     /// From a word of the key's state.
     #[inline]
     pub fn load(word: u64) -> Option<Self> {
-        (word != 0).then(|| Self {
+        (word != 0).then_some(Self {
             at: word as Address,
             sum: (word >> 32 & 0x7F) as usize,
             square: (word >> 39 & 0x7F) as usize,
@@ -153,10 +153,8 @@ impl Layout {
 
     /// A layout with room for `word`; the extent is moved, with all its `slots`, if it has to be.
     fn fitting(layout: Option<Self>, slots: usize, value: Scaled, arena: &mut Arena) -> Self {
-        if value.mantissa == 0 {
-            if let Some(known) = layout {
-                return known;
-            }
+        if let (0, Some(known)) = (value.mantissa, layout) {
+            return known;
         }
         let wanted = Self::with(layout, value);
         if layout == Some(wanted) {

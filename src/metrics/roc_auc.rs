@@ -129,7 +129,7 @@ mod tests {
         let mut seed = 7u64;
         for _ in 0..3_000 {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            values.push((seed >> 11) as f64 / (1u64 << 53) as f64 - f64::from((seed % 3 == 0) as u8));
+            values.push((seed >> 11) as f64 / (1u64 << 53) as f64 - f64::from(u8::from(seed.is_multiple_of(3))));
         }
         let found = sorted(values.iter().map(|value| ordinal(*value)).collect());
         values.sort_by(f64::total_cmp);

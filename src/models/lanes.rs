@@ -63,8 +63,8 @@ impl FiniteCheck {
     /// Looks at eight elements.
     #[inline(always)]
     pub(crate) fn see_all(&mut self, values: &Group) {
-        for lane in 0..LANES {
-            self.see(lane, values[lane]);
+        for (lane, value) in values.iter().enumerate() {
+            self.see(lane, *value);
         }
     }
 

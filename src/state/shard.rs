@@ -99,21 +99,21 @@ impl Shard {
         self.slots as usize - self.free.len()
     }
 
-    /// Heads to a block, or blocks to a head.
+    /// Heads to a block, at least one, and the words that these lie in: a block, or the blocks that one head needs.
     fn packing(&self) -> (u32, u32) {
-        ((BLOCK_WORDS / self.width) as u32, self.width.div_ceil(BLOCK_WORDS) as u32)
+        ((BLOCK_WORDS / self.width).max(1) as u32, self.width.next_multiple_of(BLOCK_WORDS) as u32)
     }
 
-    /// The slot of head number `nth`: as many heads to a block as it holds whole, or some blocks to each.
+    /// The slot of head number `nth`.
     fn slot(&self, nth: u32) -> Slot {
-        let ((heads, blocks), words) = (self.packing(), BLOCK_WORDS as u32);
-        if heads == 0 { nth * blocks * words } else { nth / heads * words + nth % heads * self.width as u32 }
+        let (heads, words) = self.packing();
+        nth / heads * words + nth % heads * self.width as u32
     }
 
     /// The number of a slot's head.
     fn number(&self, slot: Slot) -> usize {
-        let ((heads, blocks), words) = (self.packing(), BLOCK_WORDS as u32);
-        (if heads == 0 { slot / words / blocks } else { slot / words * heads + slot % words / self.width as u32 }) as usize
+        let (heads, words) = self.packing();
+        (slot / words * heads + slot % words / self.width as u32) as usize
     }
 
     #[inline]
@@ -181,7 +181,7 @@ impl Shard {
         }
         let head = self.heads.words_mut(slot, self.width);
         head[0] = hash;
-        head[1] = key.len() as u64 + 1 | u64::from(more) << 32;
+        head[1] = (key.len() as u64 + 1) | u64::from(more) << 32;
         head[2..FRONT].copy_from_slice(&prefix(key));
         head[FRONT..BEFORE].fill(0);
         head[BEFORE..].copy_from_slice(program.fixed());
