@@ -76,7 +76,8 @@ impl ViewState {
 
     /// Tells that the updates `rows` of `keys` come next, in this order: guesses where their keys are and asks the caches for what the updates will read.
     /// The keys of a batch are independent of each other, so their cache misses overlap here, where in `update` each would wait for the one before.
-    /// Changes no result: what it finds out is a hint that `update` verifies.
+    /// Changes no result: what it finds out is a hint that `update` verifies. The method is group prefetching (Chen, Ailamaki, Gibbons and Mowry, "Improving
+    /// hash join performance through prefetching", ICDE 2004).
     pub fn look_ahead(&mut self, keys: &KeyColumn, rows: &[u32]) {
         let (map, shards) = (self.map, &self.shards);
         self.ahead.clear();
