@@ -22,8 +22,7 @@ const TAIL: u64 = OCTAVES << PER_OCTAVE;
 const BINS: usize = (STEPS + 2 * TAIL + 1) as usize;
 const PAGE: usize = 256;
 
-/// Rows without and with the class of one bin after another.
-type Page = Box<[u64; 2 * PAGE]>;
+type Page = Box<[[u64; 2]; PAGE]>;
 
 /// Rows by bin of p and class. Pages of bins are allocated when first used: at most 1.6 MB, a few KB where p takes few values.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -50,15 +49,13 @@ impl Default for ScoreHistogram {
 /// Steps of 1/256 octave from 2⁻⁶⁴ up to p in [0, 1]: the exponent and first mantissa bits of the float, read as a number.
 fn tail(p: f64) -> u64 {
     let floor = (1023 - OCTAVES) << 52;
-    // Among floats that are not negative the order of the bits is the order of the values; −0.0 is below all of them.
-    ((p.to_bits() as i64).max(floor as i64) as u64 - floor) >> (52 - PER_OCTAVE)
+    (p.max(f64::from_bits(floor)).to_bits() - floor) >> (52 - PER_OCTAVE)
 }
 
 /// The bin of a probability; values beyond [0, 1] count as its ends.
 fn bin(p: f64) -> usize {
     let p = p.clamp(0.0, 1.0);
-    let step = (p * STEPS as f64) as i32 as u64;
-    (step + tail(p) + (TAIL - tail(1.0 - p))) as usize
+    ((p * STEPS as f64) as u64 + tail(p) + (TAIL - tail(1.0 - p))) as usize
 }
 
 /// The bin of a probability and the class that came, in one number.
@@ -79,8 +76,9 @@ impl ScoreHistogram {
 
     #[inline]
     fn put(&mut self, place: usize, rows: u64) {
-        if let Some(page) = self.pages.get_mut(place / (2 * PAGE)) {
-            page.get_or_insert_with(|| Box::new([0; 2 * PAGE]))[place % (2 * PAGE)] += rows;
+        let (bin, class) = (place >> 1, place & 1);
+        if let Some(page) = self.pages.get_mut(bin / PAGE) {
+            page.get_or_insert_with(|| Box::new([[0; 2]; PAGE]))[bin % PAGE][class] += rows;
         }
     }
 
@@ -88,7 +86,7 @@ impl ScoreHistogram {
     fn filled(&self) -> impl DoubleEndedIterator<Item = (usize, [u64; 2])> {
         let pages = self.pages.iter().enumerate().filter_map(|(at, page)| page.as_ref().map(|page| (at, page)));
         pages
-            .flat_map(|(at, page)| page.as_chunks::<2>().0.iter().enumerate().map(move |(i, counts)| (at * PAGE + i, *counts)))
+            .flat_map(|(at, page)| page.iter().enumerate().map(move |(i, counts)| (at * PAGE + i, *counts)))
             .filter(|(_, [a, b])| a + b > 0)
     }
 
@@ -138,7 +136,7 @@ impl ScoreHistogram {
     /// Memory in use, in bytes.
     pub fn bytes(&self) -> usize {
         let used = self.pages.iter().flatten().count();
-        size_of::<Self>() + self.pages.len() * size_of::<Option<Page>>() + used * size_of::<[u64; 2 * PAGE]>()
+        size_of::<Self>() + self.pages.len() * size_of::<Option<Page>>() + used * PAGE * size_of::<[u64; 2]>()
     }
 }
 

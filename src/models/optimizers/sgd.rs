@@ -17,16 +17,15 @@ impl Sgd {
 
 impl Optimizer for Sgd {
     fn propose(&mut self, weights: &[Group], z: &[Group], gradient: f64, l2: f64, next: &mut [Group]) -> bool {
-        let (lr, groups, mut check) = (self.lr, next.len(), FiniteCheck::new());
-        let (weights, z) = (&weights[..groups], &z[..groups]);
-        for c in 0..groups {
+        let (lr, mut check) = (self.lr, FiniteCheck::new());
+        for ((w, z), next) in weights.iter().zip(z).zip(next) {
+            let (w, z, mut stepped) = (*w, *z, [0.0; LANES]);
             for lane in 0..LANES {
-                let w = weights[c][lane];
-                let g = z[c][lane] * gradient + l2 * w;
-                let stepped = w - lr * g;
-                check.see(lane, stepped);
-                next[c][lane] = stepped;
+                let g = z[lane] * gradient + l2 * w[lane];
+                stepped[lane] = w[lane] - lr * g;
             }
+            check.see_all(&stepped);
+            *next = stepped;
         }
         check.passed()
     }
