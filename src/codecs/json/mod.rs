@@ -5,9 +5,12 @@
 //! makes it give up on the record, not decide about it; the reference path over serde_json then decides, and says precisely what is wrong.
 //! The law that binds them: where the fast path succeeds, the reference path gives the same row.
 
+mod bytes;
 mod fast;
 mod number;
 mod reference;
+mod text;
+mod value;
 
 use std::sync::Arc;
 

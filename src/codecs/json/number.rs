@@ -4,6 +4,8 @@
 //! Floats with at most 2^53 as digits and a power of ten within ±22 take one exact multiplication or division (W. D. Clinger, "How to Read Floating
 //! Point Numbers Accurately", PLDI 1990); all others go through `str::parse`.
 
+use super::bytes::{byte, word};
+
 /// A number as scanned.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Number {
@@ -36,23 +38,6 @@ const TENS: [u64; 20] = {
     tens
 };
 
-/// Eight bytes from `at`; zeros, which are no digits, behind the end.
-#[inline(always)]
-fn word(data: &[u8], at: usize) -> u64 {
-    match data.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
-        Some(bytes) => u64::from_le_bytes(*bytes),
-        None => last_word(data, at),
-    }
-}
-
-#[cold]
-fn last_word(data: &[u8], at: usize) -> u64 {
-    let mut bytes = [0; 8];
-    let rest = data.get(at..).unwrap_or(&[]);
-    bytes[..rest.len().min(8)].copy_from_slice(&rest[..rest.len().min(8)]);
-    u64::from_le_bytes(bytes)
-}
-
 /// How many of the eight bytes of `values`, lowest first, are values of digits up to the first that is none. A carry can only touch bytes above the lowest
 /// that is no digit, so that one is always right.
 #[inline(always)]
@@ -75,7 +60,6 @@ fn number_of(values: u64, count: usize) -> u64 {
 /// The digits that begin at `at` as a number, and how many they are; 16 stands for 16 or more.
 #[inline(always)]
 fn run(data: &[u8], at: usize) -> (u64, usize) {
-    const ZEROS: u64 = 0x3030_3030_3030_3030;
     let first = word(data, at) ^ ZEROS;
     let count = leading_digits(first);
     let value = number_of(first, count);
@@ -87,10 +71,61 @@ fn run(data: &[u8], at: usize) -> (u64, usize) {
     (value * TENS[more] + number_of(second, more), 8 + more)
 }
 
-/// The byte at `at`; 0 behind the end.
+/// The character '0' eight times.
+const ZEROS: u64 = 0x3030_3030_3030_3030;
+
+/// Whether a value can end before this byte: what follows one in an object without white space, or in an array.
 #[inline(always)]
-fn byte(data: &[u8], at: usize) -> u8 {
-    data.get(at).copied().unwrap_or(0)
+fn ends_value(byte: u8) -> bool {
+    byte == b',' || byte == b'}'
+}
+
+/// `integer` for the usual: up to 15 digits and a comma or a brace. `None` for all else.
+#[inline(always)]
+pub(super) fn short_integer(data: &[u8], at: usize) -> Option<(i64, usize)> {
+    let mut first = word(data, at) ^ ZEROS;
+    let negative = first as u8 == b'-' ^ b'0';
+    let at = at + usize::from(negative);
+    if negative {
+        first = word(data, at) ^ ZEROS;
+    }
+    let mut count = leading_digits(first);
+    let mut value = number_of(first, count);
+    if count == 8 {
+        let second = word(data, at + 8) ^ ZEROS;
+        let more = leading_digits(second);
+        value = value * TENS[more] + number_of(second, more);
+        count += more;
+    }
+    let starts_with_zero = first as u8 == 0 && count > 1;
+    if count == 0 || count == 16 || starts_with_zero || !ends_value(byte(data, at + count)) {
+        return None;
+    }
+    Some((if negative { -(value as i64) } else { value as i64 }, at + count))
+}
+
+/// `float64` for the usual: fewer than eight digits, perhaps with a point among them, and a comma or a brace. `None` for all else.
+#[inline(always)]
+pub(super) fn short_float64(data: &[u8], at: usize) -> Option<(f64, usize)> {
+    let mut first = word(data, at) ^ ZEROS;
+    let negative = first as u8 == b'-' ^ b'0';
+    let at = at + usize::from(negative);
+    if negative {
+        first = word(data, at) ^ ZEROS;
+    }
+    let whole = leading_digits(first);
+    // The digits before the point and those behind it as one number: what the point leaves free moves up, and nothing that is a digit.
+    let before = (1u64 << ((8 * whole) & 63)) - 1;
+    let digits = (first & before) | (first >> 8 & !before) | 0xff << 56;
+    let count = leading_digits(digits);
+    let (places, end) = (count.wrapping_sub(whole), at + count + 1);
+    let plain = whole != 0 && whole < count && (first as u8 != 0 || whole == 1) && (first >> ((8 * whole) & 63)) as u8 == b'.' ^ b'0';
+    if !plain || !ends_value(byte(data, end)) {
+        return None;
+    }
+    // Below 10^7 over a power of ten: one exact division.
+    let value = number_of(digits, count) as i64 as f64 / POWERS[places & 7];
+    Some((if negative { -value } else { value }, end))
 }
 
 /// The integer at `at` and the position behind it; `None` if what stands there is none, or does not fit.
