@@ -1,8 +1,13 @@
 //! Keys: the bytes that identify an entity or a record, and their hash (S6.1).
 
+use std::borrow::Cow;
+
 use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Date32Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType};
 use serde::{Deserialize, Serialize};
+
+use super::append_part;
 
 /// The hash of key bytes: xxh3 with seed 0, pinned for ever (S6.1).
 #[inline]
@@ -24,25 +29,22 @@ pub struct KeyColumn {
 impl KeyColumn {
     /// Encodes the keys of `rows` rows from `columns` (none = the one global key). Types must be among those `supports` accepts.
     pub fn encode(columns: &[ArrayRef], rows: usize) -> Self {
-        let mut key =
-            Self { bytes: Vec::with_capacity(rows * (columns.len() * 12).max(1)), ends: Vec::with_capacity(rows), ..Self::default() };
-        let has_nulls = columns.iter().any(|column| column.null_count() > 0);
-        if has_nulls {
-            key.nulls.reserve(rows);
-        }
+        let parts: Vec<Part<'_>> = columns.iter().map(Part::of).collect();
+        let room = parts.iter().map(|part| part.room(rows)).sum();
+        let (mut bytes, mut ends, mut hashes) = (Vec::with_capacity(room), Vec::with_capacity(rows), Vec::with_capacity(rows));
         for row in 0..rows {
-            let start = key.bytes.len();
-            let mut null = false;
-            for column in columns {
-                null |= push_value(&mut key.bytes, column, row);
+            let start = bytes.len();
+            for part in &parts {
+                part.push(&mut bytes, row);
             }
-            if has_nulls {
-                key.nulls.push(null);
-            }
-            key.ends.push(key.bytes.len() as u32);
-            key.hashes.push(hash_key(&key.bytes[start..]));
+            ends.push(bytes.len() as u32);
+            hashes.push(hash_key(&bytes[start..]));
         }
-        key
+        let nulls = match parts.iter().any(|part| part.nulls.is_some()) {
+            true => (0..rows).map(|row| parts.iter().any(|part| part.is_null(row))).collect(),
+            false => Vec::new(),
+        };
+        Self { bytes, ends, hashes, nulls }
     }
 
     /// Whether a column of this type can be part of a key. Floats cannot (S6.1).
@@ -89,31 +91,77 @@ impl KeyColumn {
     }
 }
 
-/// Appends one value as S6.1 encodes it; true if it is null.
-fn push_value(bytes: &mut Vec<u8>, column: &ArrayRef, row: usize) -> bool {
-    if column.is_null(row) {
-        bytes.push(0);
-        return true;
+/// One column of a key.
+struct Part<'a> {
+    values: Values<'a>,
+    /// Which of them are null, if any is.
+    nulls: Option<&'a NullBuffer>,
+}
+
+/// The values of a column, as S6.1 has them.
+enum Values<'a> {
+    /// Byte strings: offsets, and the bytes they are in.
+    Bytes(&'a [i32], &'a [u8]),
+    Numbers(Cow<'a, [i64]>),
+}
+
+impl<'a> Part<'a> {
+    fn of(column: &'a ArrayRef) -> Self {
+        let values = match column.data_type() {
+            DataType::Utf8 => {
+                let texts = column.as_string::<i32>();
+                Values::Bytes(texts.value_offsets(), texts.value_data())
+            }
+            DataType::Binary => {
+                let values = column.as_binary::<i32>();
+                Values::Bytes(values.value_offsets(), values.value_data())
+            }
+            DataType::Boolean => Values::Numbers(column.as_boolean().values().iter().map(i64::from).collect()),
+            DataType::Int32 => Values::Numbers(column.as_primitive::<Int32Type>().values().iter().map(|value| i64::from(*value)).collect()),
+            DataType::Date32 => {
+                Values::Numbers(column.as_primitive::<Date32Type>().values().iter().map(|value| i64::from(*value)).collect())
+            }
+            DataType::Timestamp(..) => Values::Numbers(Cow::from(&column.as_primitive::<TimestampMicrosecondType>().values()[..])),
+            _ => Values::Numbers(Cow::from(&column.as_primitive::<Int64Type>().values()[..])),
+        };
+        Self { values, nulls: column.nulls().filter(|nulls| nulls.null_count() > 0) }
     }
-    bytes.push(1);
-    let text: &[u8] = match column.data_type() {
-        DataType::Utf8 => column.as_string::<i32>().value(row).as_bytes(),
-        DataType::Binary => column.as_binary::<i32>().value(row),
-        kind => {
-            let value = match kind {
-                DataType::Boolean => i64::from(column.as_boolean().value(row)),
-                DataType::Int32 => i64::from(column.as_primitive::<Int32Type>().value(row)),
-                DataType::Date32 => i64::from(column.as_primitive::<Date32Type>().value(row)),
-                DataType::Timestamp(..) => column.as_primitive::<TimestampMicrosecondType>().value(row),
-                _ => column.as_primitive::<Int64Type>().value(row),
-            };
-            bytes.extend_from_slice(&value.to_le_bytes());
-            return false;
+
+    /// The bytes that so many rows take, or a few more.
+    fn room(&self, rows: usize) -> usize {
+        match &self.values {
+            Values::Bytes(offsets, _) => {
+                5 * rows + offsets.last().zip(offsets.first()).map_or(0, |(end, start)| (end - start) as usize) + 16
+            }
+            Values::Numbers(_) => 9 * rows,
         }
-    };
-    bytes.extend_from_slice(&(text.len() as u32).to_le_bytes());
-    bytes.extend_from_slice(text);
-    false
+    }
+
+    #[inline]
+    fn is_null(&self, row: usize) -> bool {
+        self.nulls.is_some_and(|nulls| nulls.is_null(row))
+    }
+
+    /// Appends the value of `row` as S6.1 encodes it.
+    #[inline]
+    fn push(&self, bytes: &mut Vec<u8>, row: usize) {
+        if self.is_null(row) {
+            bytes.push(0);
+            return;
+        }
+        match &self.values {
+            Values::Bytes(offsets, data) => {
+                let (start, end) = (offsets[row] as usize, offsets[row + 1] as usize);
+                let [a, b, c, d] = ((end - start) as u32).to_le_bytes();
+                bytes.extend_from_slice(&[1, a, b, c, d]);
+                append_part(bytes, data, start, end);
+            }
+            Values::Numbers(values) => {
+                bytes.push(1);
+                bytes.extend_from_slice(&values[row].to_le_bytes());
+            }
+        }
+    }
 }
 
 #[cfg(test)]

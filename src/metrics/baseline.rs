@@ -45,7 +45,8 @@ impl Baselines {
         let cold = self.labels == 0;
         let mean = match (self.classification, cold) {
             (true, true) => 0.5,
-            (true, false) => self.positives as f64 / self.labels as f64,
+            // Both are far below 2^63, from where on signed numbers would be others.
+            (true, false) => self.positives as i64 as f64 / self.labels as i64 as f64,
             (false, _) => self.mean,
         };
         BaselineGuess { mean, last: self.last, frequent: 2 * self.positives > self.labels, cold, model_cold }

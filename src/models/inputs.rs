@@ -10,7 +10,7 @@
 //! *What* is observed: a value; a constant that stands for a null (so that it equals `coalesce` in SQL); not a null that the mean stands for: that
 //! input's statistics stay as they are and, scaled, it is exactly 0.
 
-use super::lanes::{FiniteCheck, Group, LANES, Lanes, zeros};
+use super::lanes::{FiniteCheck, Group, LANES, Lanes, all_finite, zeros};
 use super::{InputNulls, NoPrediction, Row};
 
 /// How much is kept per input.
@@ -42,6 +42,8 @@ pub(crate) struct Inputs {
     next_counts: Lanes,
     next_mean: Lanes,
     next_var: Lanes,
+    /// The row at hand with what stands for its nulls, where it cannot be read in place.
+    x: Lanes,
 }
 
 /// One step of Welford's update: mean and variance after `x`, if `inverse` is the reciprocal of the count with it.
@@ -99,6 +101,45 @@ fn imputed(nulls: &[InputNulls], mean: &[Group], row: Row<'_>, c: usize) -> (Gro
     (x, observed)
 }
 
+/// Copies a row to `out`, where its inputs, which are the bits of `full`, are not null; where they are, what stands for them.
+#[inline(never)]
+fn fill_in(out: &mut [Group], full: &[u64], nulls: &[InputNulls], mean: &[Group], row: Row<'_>) {
+    out.as_flattened_mut()[..row.x.len()].copy_from_slice(row.x);
+    for (word, full) in full.iter().enumerate() {
+        let mut missing = full & !row.valid.get(word).copied().unwrap_or(0);
+        while missing != 0 {
+            let input = word * 64 + missing.trailing_zeros() as usize;
+            missing &= missing - 1;
+            out[input / LANES][input % LANES] = match nulls[input] {
+                InputNulls::Constant(value) => value,
+                InputNulls::Mean | InputNulls::Skip => mean[input / LANES][input % LANES],
+            };
+        }
+    }
+}
+
+/// Means and variances after a row, if `inverse` is the reciprocal of every count with it, and the row scaled by them.
+#[inline(never)]
+fn advance(
+    x: &[Group],
+    inverse: f64,
+    (mean, var): (&[Group], &[Group]),
+    (next_mean, next_var): (&mut [Group], &mut [Group]),
+    z: &mut [Group],
+) {
+    let groups = x.len();
+    let (mean, var, next_mean, next_var, z) =
+        (&mean[..groups], &var[..groups], &mut next_mean[..groups], &mut next_var[..groups], &mut z[..groups]);
+    for c in 0..groups {
+        let (mut means, mut variances, mut scaled) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
+        for lane in 0..LANES {
+            let (m, v) = welford(x[c][lane], inverse, mean[c][lane], var[c][lane]);
+            (means[lane], variances[lane], scaled[lane]) = (m, v, standardise(x[c][lane], m, v));
+        }
+        (next_mean[c], next_var[c], z[c]) = (means, variances, scaled);
+    }
+}
+
 impl Inputs {
     /// Nothing observed yet.
     pub(crate) fn new(nulls: &[InputNulls], standard: bool) -> Self {
@@ -124,6 +165,7 @@ impl Inputs {
             next_counts: zeros(width),
             next_mean: zeros(width),
             next_var: zeros(width),
+            x: zeros(width),
         }
     }
 
@@ -177,62 +219,27 @@ impl Inputs {
     #[inline]
     fn propose_common(&mut self, row: Row<'_>, complete: bool, count: f64, z: &mut [Group]) -> bool {
         self.next_common = Some(count);
-        let (inverse, mut check) = (1.0 / count, FiniteCheck::new());
+        let x = match row.x.as_chunks::<LANES>() {
+            (whole, []) if complete => whole,
+            _ => {
+                fill_in(&mut self.x, &self.full, &self.nulls, &self.mean, row);
+                &self.x
+            }
+        };
+        let inverse = 1.0 / count;
         match self.track {
-            Track::Standard => self.each_group(
-                row,
-                complete,
-                z,
-                #[inline(always)]
-                |x, (mean, var), (next_mean, next_var), z| {
-                    for lane in 0..LANES {
-                        let (m, v) = welford(x[lane], inverse, mean[lane], var[lane]);
-                        check.see(lane, v);
-                        (next_mean[lane], next_var[lane], z[lane]) = (m, v, standardise(x[lane], m, v));
-                    }
-                },
-            ),
-            Track::Means => self.each_group(
-                row,
-                complete,
-                z,
-                #[inline(always)]
-                |x, (mean, var), (next_mean, _), z| {
-                    for lane in 0..LANES {
-                        let (m, _) = welford(x[lane], inverse, mean[lane], var[lane]);
-                        check.see(lane, x[lane]);
-                        check.see(lane, m);
-                        (next_mean[lane], z[lane]) = (m, x[lane]);
-                    }
-                },
-            ),
-        }
-        check.passed()
-    }
-
-    /// Calls `step` for each group with its values, means and variances now, those next, and its part of `z`.
-    #[inline(always)]
-    fn each_group(
-        &mut self,
-        row: Row<'_>,
-        complete: bool,
-        z: &mut [Group],
-        mut step: impl FnMut(&Group, (&Group, &Group), (&mut Group, &mut Group), &mut Group),
-    ) {
-        let groups = self.mean.len();
-        let (mean, var) = (&self.mean[..groups], &self.var[..groups]);
-        let (next_mean, next_var, z) = (&mut self.next_mean[..groups], &mut self.next_var[..groups], &mut z[..groups]);
-        let (whole, _) = row.x.as_chunks::<LANES>();
-        for c in 0..groups {
-            let padded;
-            let x = match whole.get(c) {
-                Some(whole) if complete => whole,
-                _ => {
-                    padded = imputed(&self.nulls, mean, row, c).0;
-                    &padded
+            Track::Standard => {
+                advance(x, inverse, (&self.mean, &self.var), (&mut self.next_mean, &mut self.next_var), z);
+                // What is not finite in a row or its mean is not finite in its variance.
+                all_finite(&self.next_var)
+            }
+            Track::Means => {
+                for ((x, mean), next) in x.iter().zip(&self.mean).zip(&mut self.next_mean) {
+                    *next = std::array::from_fn(|lane| welford(x[lane], inverse, mean[lane], 0.0).0);
                 }
-            };
-            step(x, (&mean[c], &var[c]), (&mut next_mean[c], &mut next_var[c]), &mut z[c]);
+                z.copy_from_slice(x);
+                all_finite(x) && all_finite(&self.next_mean)
+            }
         }
     }
 
@@ -329,6 +336,6 @@ impl Inputs {
 
     /// Estimated memory in bytes.
     pub(crate) fn bytes(&self) -> usize {
-        6 * self.groups() * size_of::<Group>() + self.nulls.len() * size_of::<InputNulls>() + 16 * self.full.len()
+        7 * self.groups() * size_of::<Group>() + self.nulls.len() * size_of::<InputNulls>() + 16 * self.full.len()
     }
 }

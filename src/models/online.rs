@@ -190,14 +190,14 @@ impl OnlineModel {
     /// Why a label or weight cannot be learned from.
     #[inline]
     fn unusable(&self, y: f64, weight: f64) -> Option<Skip> {
-        if !y.is_finite() {
+        if y.is_finite() && self.learner.accepts(y) && (0.0..f64::INFINITY).contains(&weight) {
+            None
+        } else if !y.is_finite() {
             Some(Skip::NonFiniteLabel)
         } else if !self.learner.accepts(y) {
             Some(Skip::NotAClass)
-        } else if !(weight.is_finite() && weight >= 0.0) {
-            Some(Skip::BadWeight)
         } else {
-            None
+            Some(Skip::BadWeight)
         }
     }
 

@@ -60,13 +60,21 @@ pub struct InputSources {
     width: usize,
 }
 
+/// Inputs that follow one another, all of them features of one lookup.
+struct Run {
+    /// The first of them.
+    first: usize,
+    /// The feature that each is.
+    features: Vec<u32>,
+    /// Whether their cells are floats; else integers.
+    floats: bool,
+}
+
 /// The inputs that are features of one lookup.
 #[derive(Default)]
 struct FromLookup {
-    /// Inputs that follow one another: the first, and the feature of each. Mostly all of a lookup, whose names begin alike.
-    runs: Vec<(usize, Vec<u32>)>,
-    /// Those among them whose cells are integers.
-    integers: Vec<u32>,
+    /// Mostly all of a lookup are neighbours, whose names begin alike.
+    runs: Vec<Run>,
     /// Bits of a feature row's validity that are all set if none of these inputs is null.
     needed: Vec<u64>,
     /// Bits of these inputs.
@@ -74,6 +82,9 @@ struct FromLookup {
     /// By feature, the inputs that are this feature.
     inputs_of: Vec<Vec<u32>>,
 }
+
+/// Cells and validity of a feature row.
+type FeatureRow<'a> = (&'a [u64], &'a [u64]);
 
 impl FromLookup {
     /// Nothing of a lookup with so many features, for a model with `width` inputs.
@@ -88,44 +99,69 @@ impl FromLookup {
 
     /// Also `input`, which is greater than those before it: it is `feature`.
     fn add(&mut self, input: usize, feature: usize, is_float: bool) {
-        match self.runs.last_mut().filter(|(first, features)| first + features.len() == input) {
-            Some((_, features)) => features.push(feature as u32),
-            None => self.runs.push((input, vec![feature as u32])),
-        }
-        if !is_float {
-            self.integers.push(input as u32);
+        match self.runs.last_mut().filter(|run| run.first + run.features.len() == input && run.floats == is_float) {
+            Some(run) => run.features.push(feature as u32),
+            None => self.runs.push(Run { first: input, features: vec![feature as u32], floats: is_float }),
         }
         set(&mut self.needed, feature);
         set(&mut self.inputs, input);
         self.inputs_of[feature].push(input as u32);
     }
 
-    /// Reads one feature row into one row of inputs, whose bits of validity are not set yet.
-    #[inline]
-    fn read(&self, cells: &[u64], present: &[u64], x: &mut [f64], valid: &mut [u64]) {
-        for (first, features) in &self.runs {
-            for (x, feature) in x[*first..].iter_mut().zip(features) {
-                *x = f64::from_bits(cells[*feature as usize]);
+    /// Reads feature rows into as many rows of inputs, of `width` numbers and `words` words, whose bits of validity are not set yet.
+    fn read(&self, rows: &[FeatureRow<'_>], (x, width): (&mut [f64], usize), (valid, words): (&mut [u64], usize)) {
+        let features = self.inputs_of.len();
+        for run in &self.runs {
+            let (fours, rest) = run.features.as_chunks::<4>();
+            for (at, four) in fours.iter().enumerate() {
+                copy(rows, features, four, x, (width, run.first + 4 * at), run.floats);
+            }
+            for (at, one) in rest.iter().enumerate() {
+                copy(rows, features, &[*one], x, (width, run.first + 4 * fours.len() + at), run.floats);
             }
         }
-        for input in &self.integers {
-            let x = &mut x[*input as usize];
-            *x = x.to_bits() as i64 as f64;
-        }
-        for (valid, inputs) in valid.iter_mut().zip(&self.inputs) {
-            *valid |= inputs;
-        }
-        for (word, (needed, present)) in self.needed.iter().zip(present).enumerate() {
-            let mut missing = needed & !present;
-            while missing != 0 {
-                let feature = word * 64 + missing.trailing_zeros() as usize;
-                missing &= missing - 1;
-                for input in self.inputs_of[feature].iter().map(|input| *input as usize) {
-                    x[input] = 0.0;
-                    valid[input / 64] &= !(1 << (input % 64));
+        for ((x, valid), (_, present)) in x.chunks_exact_mut(width).zip(valid.chunks_exact_mut(words)).zip(rows) {
+            for (valid, inputs) in valid.iter_mut().zip(&self.inputs) {
+                *valid |= inputs;
+            }
+            for (word, (needed, present)) in self.needed.iter().zip(*present).enumerate() {
+                if needed & !present != 0 {
+                    self.clear(word, needed & !present, x, valid);
                 }
             }
         }
+    }
+
+    /// The inputs of the features `missing` of word `word` are null.
+    #[inline(never)]
+    fn clear(&self, word: usize, mut missing: u64, x: &mut [f64], valid: &mut [u64]) {
+        while missing != 0 {
+            let feature = word * 64 + missing.trailing_zeros() as usize;
+            missing &= missing - 1;
+            for input in self.inputs_of[feature].iter().map(|input| *input as usize) {
+                x[input] = 0.0;
+                valid[input / 64] &= !(1 << (input % 64));
+            }
+        }
+    }
+}
+
+/// Copies `N` of so many features of each row to neighbouring inputs, of `width` a row, from `first` on. Which these are is looked at once, not once a row.
+#[inline(always)]
+fn copy<const N: usize>(
+    rows: &[FeatureRow<'_>],
+    features: usize,
+    which: &[u32; N],
+    x: &mut [f64],
+    (width, first): (usize, usize),
+    floats: bool,
+) {
+    let which = which.map(|feature| feature as usize);
+    assert!(which.iter().all(|feature| *feature < features), "a feature that the lookup has");
+    let targets = x.chunks_exact_mut(width).filter_map(|x| x.get_mut(first..)?.first_chunk_mut::<N>());
+    for ((cells, _), out) in rows.iter().zip(targets) {
+        let cells = &cells[..features];
+        *out = which.map(|feature| if floats { f64::from_bits(cells[feature]) } else { cells[feature] as i64 as f64 });
     }
 }
 
@@ -170,14 +206,16 @@ impl InputSources {
         if width == 0 {
             return;
         }
-        for (from, features) in self.lookups.iter().zip(lookups) {
-            if from.runs.is_empty() {
-                continue;
-            }
-            for ((x, valid), row) in tile.x.chunks_exact_mut(width).zip(tile.valid.chunks_exact_mut(words)).zip(rows.clone()) {
-                let (block, row) = features.place(row);
-                let (cells, present) = block.row(row);
-                from.read(cells, present, x, valid);
+        for (from, features) in self.lookups.iter().zip(lookups).filter(|(from, _)| !from.runs.is_empty()) {
+            let tiles = tile.x.chunks_mut(Tile::ROWS * width).zip(tile.valid.chunks_mut(Tile::ROWS * words));
+            for ((x, valid), start) in tiles.zip(rows.clone().step_by(Tile::ROWS)) {
+                let mut found: [FeatureRow<'_>; Tile::ROWS] = [(&[], &[]); Tile::ROWS];
+                let count = Tile::ROWS.min(rows.end - start);
+                for (found, row) in found.iter_mut().zip(start..start + count) {
+                    let (block, row) = features.place(row);
+                    *found = block.row(row);
+                }
+                from.read(&found[..count], (x, width), (valid, words));
             }
         }
         for ((input, _), column) in self.columns.iter().zip(columns) {

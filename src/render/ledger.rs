@@ -291,28 +291,19 @@ impl Ledger {
         self.report.resolved(row_time, y, (!prediction.is_nan()).then_some(prediction), &frozen);
     }
 
-    /// Makes room for `rows` labels of the epoch at hand, if monitors watch.
-    pub fn expect_resolved(&self, rows: usize, resolved: &mut Resolved) {
-        if self.is_watched() {
-            resolved.times.reserve(rows);
-            resolved.labels.reserve(rows);
-            resolved.predictions.reserve(rows);
-            if let ResolvedKeys::Rows(keys) = &mut resolved.keys {
-                keys.reserve(rows);
-            }
-        }
-    }
-
-    /// Monitors are to see that a row of the epoch at hand, with its event time, met its label.
-    #[inline]
-    pub fn watch_row(&self, epoch: &ModelEpoch, (row, time): (usize, i64), y: f64, prediction: f64, resolved: &mut Resolved) {
+    /// Monitors are to see the rows of the epoch at hand whose label is a column and known.
+    pub fn watch_rows(&self, epoch: &ModelEpoch, answers: &Answers, resolved: &mut Resolved) {
         if !self.is_watched() {
             return;
         }
-        resolved.push(time, y, prediction);
+        let (times, labels) = (epoch.rows.times(), &epoch.input.labels);
+        let known: Vec<u32> = (0..labels.len() as u32).filter(|row| !labels[*row as usize].is_nan()).collect();
+        resolved.times.extend(known.iter().map(|row| times[*row as usize]));
+        resolved.labels.extend(known.iter().map(|row| labels[*row as usize]));
+        resolved.predictions.extend(known.iter().map(|row| answers.predictions[*row as usize]));
         match (self.keyed, &mut resolved.keys) {
-            (true, ResolvedKeys::Rows(keys)) => keys.push(row as u32),
-            (_, keys) => keys.push_text(self.key_text(&epoch.rows, row).into()),
+            (true, ResolvedKeys::Rows(keys)) => keys.extend(known),
+            (_, keys) => known.into_iter().for_each(|row| keys.push_text(self.key_text(&epoch.rows, row as usize).into())),
         }
     }
 

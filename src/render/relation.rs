@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, RecordBatch, RecordBatchOptions, StringArray,
+    Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, NullBufferBuilder, RecordBatch, RecordBatchOptions, StringArray,
     TimestampMicrosecondArray, UInt32Array,
 };
-use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::compute::take;
 use arrow::datatypes::{Field, Schema};
 
@@ -207,17 +206,21 @@ pub fn timestamps(values: Vec<Option<i64>>) -> ArrayRef {
 /// One feature of the wanted rows as an Arrow column; `place` says in which block a row is, and which of its rows it is.
 pub fn feature_column<'a>(place: impl Fn(usize) -> (&'a FeatureRows, usize), column: usize, cell: CellType, rows: &Rows) -> ArrayRef {
     let placed = || rows.iter().map(&place);
-    let valid = BooleanBuffer::collect_bool(rows.len(), |index| {
-        let (block, row) = place(rows.at(index));
-        block.is_valid(row, column)
-    });
-    let nulls = Some(NullBuffer::new(valid)).filter(|nulls| nulls.null_count() > 0);
-    let bits = placed().map(|(block, row)| block.row(row).0[column]);
+    let mut nulls = NullBufferBuilder::new(rows.len());
+    let mut bits = Vec::with_capacity(rows.len());
+    for (block, row) in placed() {
+        let (cells, valid) = block.row(row);
+        bits.push(cells[column]);
+        nulls.append(valid[column / 64] >> (column % 64) & 1 == 1);
+    }
+    let (nulls, bits) = (nulls.finish(), bits.into_iter());
     match cell {
-        CellType::Float64 => Arc::new(Float64Array::new(bits.map(f64::from_bits).collect(), nulls)),
-        CellType::Int64 => Arc::new(Int64Array::new(bits.map(|bits| bits as i64).collect(), nulls)),
+        CellType::Float64 => Arc::new(Float64Array::new(bits.map(f64::from_bits).collect::<Vec<_>>().into(), nulls)),
+        CellType::Int64 => Arc::new(Int64Array::new(bits.map(|bits| bits as i64).collect::<Vec<_>>().into(), nulls)),
         CellType::Bool => Arc::new(BooleanArray::new(bits.map(|bits| bits != 0).collect(), nulls)),
-        CellType::Timestamp => Arc::new(TimestampMicrosecondArray::new(bits.map(|bits| bits as i64).collect(), nulls).with_timezone("UTC")),
+        CellType::Timestamp => {
+            Arc::new(TimestampMicrosecondArray::new(bits.map(|bits| bits as i64).collect::<Vec<_>>().into(), nulls).with_timezone("UTC"))
+        }
         CellType::Text => Arc::new(StringArray::from_iter(placed().map(|(block, row)| match block.get(row, column, cell) {
             Cell::Text(value) => Some(value),
             _ => None,

@@ -11,7 +11,6 @@ use super::model_epoch::{Answers, ModelEpoch};
 use super::packet::Resolved;
 use crate::data::Rejected;
 use crate::error::Result;
-use crate::metrics::BaselineGuess;
 use crate::models::Row;
 
 /// Whoever answers the rows of a model.
@@ -71,7 +70,6 @@ fn column_labels<A: Answerer>(
     let keeps_guesses = !by_record || ledger.has_row_sinks();
     let mut frozen = Vec::with_capacity(if keeps_guesses { rows } else { 0 });
     let mut outcomes = Outcomes::default();
-    ledger.expect_resolved(rows, &mut outcomes.resolved);
     let times = epoch.rows.times();
     for rows in tiles(epoch) {
         let cold = answerer.answer(epoch, rows.clone(), by_record, tile, answers);
@@ -81,7 +79,7 @@ fn column_labels<A: Answerer>(
                 frozen.push(guess);
             }
             if by_record && let Some((y, _)) = epoch.label(row) {
-                resolve(ledger, epoch, (row, times[row]), y, answers.predictions[row], guess, &mut outcomes.resolved);
+                ledger.resolved(times[row], y, answers.predictions[row], guess);
             }
         }
     }
@@ -95,10 +93,11 @@ fn column_labels<A: Answerer>(
                     gathered = true;
                 }
                 answerer.learn(tile.row(row - rows.start), y, weight);
-                resolve(ledger, epoch, (row, times[row]), y, answers.predictions[row], frozen[row], &mut outcomes.resolved);
+                ledger.resolved(times[row], y, answers.predictions[row], frozen[row]);
             }
         }
     }
+    ledger.watch_rows(epoch, answers, &mut outcomes.resolved);
     if ledger.has_row_sinks() {
         let kept = Kept::default();
         kept.fill(ledger.keep(epoch, answers)?);
@@ -111,21 +110,6 @@ fn column_labels<A: Answerer>(
         }
     }
     Ok(outcomes)
-}
-
-/// A row with the event time `time` met its label `y`: the books take it, and monitors are to see it.
-#[inline(always)]
-fn resolve(
-    ledger: &mut Ledger,
-    epoch: &ModelEpoch,
-    (row, time): (usize, i64),
-    y: f64,
-    prediction: f64,
-    frozen: BaselineGuess,
-    resolved: &mut Resolved,
-) {
-    ledger.resolved(time, y, prediction, frozen);
-    ledger.watch_row(epoch, (row, time), y, prediction, resolved);
 }
 
 /// Labels arrive on another stream: rows and labels in canonical order, then what expired (S4.3).

@@ -381,7 +381,11 @@ impl Evaluation<'_> {
         let mut failed = vec![false; batch.len()];
         let array = self.evaluate(component, source, expression, batch.rows().columns(), batch, &mut failed);
         let array: &Float64Array = array.as_primitive::<Float64Type>();
-        Ok((0..batch.len()).map(|row| if array.is_null(row) { f64::NAN } else { array.value(row) }).collect())
+        let values = array.values();
+        Ok(match array.nulls() {
+            None => values.to_vec(),
+            Some(nulls) => values.iter().zip(nulls).map(|(value, valid)| if valid { *value } else { f64::NAN }).collect(),
+        })
     }
 
     /// Evaluates the argument and filter columns of a view. A row an expression fails on counts as null there.

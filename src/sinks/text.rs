@@ -160,6 +160,13 @@ fn has_escape(word: u64) -> bool {
     found & HIGH != 0
 }
 
+/// The first `count` of eight bytes as a word, spaces behind them.
+#[inline(always)]
+fn first_of(bytes: Option<&[u8; 8]>, count: usize) -> u64 {
+    let counts = u64::MAX.checked_shr(64 - 8 * count as u32).unwrap_or(0);
+    (bytes.map_or(SPACES, |bytes| u64::from_le_bytes(*bytes)) & counts) | (SPACES & !counts)
+}
+
 /// Appends a JSON string with its quotes.
 #[inline]
 pub(crate) fn string(out: &mut Vec<u8>, text: &str) {
@@ -169,6 +176,18 @@ pub(crate) fn string(out: &mut Vec<u8>, text: &str) {
 /// The same for the text that is `data[start..end]`; fastest where `data` goes on behind `end`.
 #[inline]
 pub(crate) fn string_part(out: &mut Vec<u8>, data: &[u8], start: usize, end: usize) {
+    let length = end - start;
+    if length <= 16
+        && let Some(window) = data.get(start..).and_then(|rest| rest.first_chunk::<16>())
+        && !has_escape(first_of(window[..8].first_chunk(), length.min(8)))
+        && (length <= 8 || !has_escape(first_of(window[8..].first_chunk(), length - 8)))
+    {
+        out.push(b'"');
+        out.extend_from_slice(window);
+        out.truncate(out.len() - 16 + length);
+        out.push(b'"');
+        return;
+    }
     let text = &data[start..end];
     let (words, rest) = text.as_chunks::<8>();
     let window = data.get(end - rest.len()..).and_then(|rest| rest.first_chunk::<8>());

@@ -1,7 +1,7 @@
 //! Stochastic gradient descent with a constant rate: `w ← w − lr · g` (Robbins and Monro, 1951).
 
 use super::Optimizer;
-use crate::models::lanes::{FiniteCheck, Group, LANES};
+use crate::models::lanes::{Group, LANES, all_finite};
 
 /// The state of SGD: none but its rate.
 #[derive(Clone, Debug)]
@@ -15,19 +15,27 @@ impl Sgd {
     }
 }
 
+/// `next = w − lr · slope(z, w)`, element by element.
+#[inline(always)]
+fn step(weights: &[Group], z: &[Group], next: &mut [Group], lr: f64, slope: impl Fn(f64, f64) -> f64) {
+    for ((w, z), next) in weights.iter().zip(z).zip(next) {
+        let mut stepped = [0.0; LANES];
+        for lane in 0..LANES {
+            stepped[lane] = w[lane] - lr * slope(z[lane], w[lane]);
+        }
+        *next = stepped;
+    }
+}
+
 impl Optimizer for Sgd {
     fn propose(&mut self, weights: &[Group], z: &[Group], gradient: f64, l2: f64, next: &mut [Group]) -> bool {
-        let (lr, mut check) = (self.lr, FiniteCheck::new());
-        for ((w, z), next) in weights.iter().zip(z).zip(next) {
-            let (w, z, mut stepped) = (*w, *z, [0.0; LANES]);
-            for lane in 0..LANES {
-                let g = z[lane] * gradient + l2 * w[lane];
-                stepped[lane] = w[lane] - lr * g;
-            }
-            check.see_all(&stepped);
-            *next = stepped;
+        // Without a penalty its term only adds a zero, which changes no weight.
+        if l2 == 0.0 {
+            step(weights, z, next, self.lr, |z, _| z * gradient);
+        } else {
+            step(weights, z, next, self.lr, |z, w| z * gradient + l2 * w);
         }
-        check.passed()
+        all_finite(next)
     }
 
     fn commit(&mut self) {}
