@@ -224,7 +224,7 @@ impl Part for Position {
                     }
                 } else {
                     let held = carry + if *place == Place::First { 2 } else { 3 };
-                    out.bits(*column, index.map_or(kept.fixed[held], |index| self.source.word(rows.row(index))));
+                    out.bits(*column, index.map_or_else(|| kept.fixed[held], |index| self.source.word(rows.row(index))));
                 }
             }
         }
