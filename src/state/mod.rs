@@ -8,6 +8,8 @@ mod shard;
 mod view;
 
 #[cfg(test)]
+mod fresh;
+#[cfg(test)]
 mod laws;
 
 pub use view::{FrozenView, ViewCounts, ViewState};
