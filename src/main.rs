@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use tidemill::error::{Error, Exit, Result};
 use tidemill::plan;
-use tidemill::runtime::{self, Cluster, Outcome, RunOptions};
+use tidemill::runtime::{self, BenchOptions, Cluster, Outcome, RunOptions};
 use tidemill::telemetry::{self, LogFormat};
 
 #[global_allocator]
@@ -65,6 +65,11 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Measure a pipeline as it is: records a second, latency, processor time, memory, and what each component takes.
+    #[command(
+        after_help = "Examples:\n  tidemill bench pipelines/flights.toml                              as fast as it goes, to the end of its input\n  tidemill bench pipelines/fraud.toml --seconds 30                   a live pipeline, for half a minute\n  tidemill bench pipelines/flights.toml --rate 20000 --seconds 5     latency: 20,000 records a second from memory\n\nWith --rate every source becomes live. Its records are read into memory first, as many as the time needs and there are: when they are used up, the bench ends. They arrive at even intervals, merged by event time, and epochs close as `epoch = { every = … }` says. Latency counts from the scheduled arrival, however far behind the pipeline is; the first fifth (at most 2 s) is a warm-up and counted apart.\n\nNothing of yours is changed: progress, models and outputs go to a folder in $TMPDIR that is removed at the end, so commits are as fast as the disk there. Kafka topics are read from their beginning and never written: a Kafka sink becomes an NDJSON file in that folder."
+    )]
+    Bench(BenchArgs),
     /// Recompute one prediction from what was committed: inputs, contributions, parameters used.
     #[command(after_help = "Example:\n  tidemill explain pipelines/flights.toml 1234567")]
     Explain {
@@ -134,6 +139,24 @@ struct RunArgs {
     serialized: bool,
 }
 
+#[derive(Args)]
+struct BenchArgs {
+    /// The pipeline file.
+    file: PathBuf,
+    /// Records a second, all sources together: measures latency.
+    #[arg(long)]
+    rate: Option<f64>,
+    /// How long to measure; default: 10 with --rate or a live source, else to the end of the input.
+    #[arg(long)]
+    seconds: Option<f64>,
+    /// Worker threads; default: the number of CPUs, at most 8.
+    #[arg(short, long, env = "TIDEMILL_WORKERS")]
+    workers: Option<usize>,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     runtime::install_panic_hook();
@@ -164,6 +187,7 @@ fn dispatch(command: Command) -> Result<Exit> {
             Ok(Exit::Done)
         }
         Command::Run(args) => run(args),
+        Command::Bench(args) => bench(args),
         Command::Test { file, only, json } => test(&file, only.as_deref(), json),
         Command::Explain { file, key, model, state_dir, json } => {
             let plan = runtime::load(&file)?;
@@ -200,7 +224,7 @@ fn run(args: RunArgs) -> Result<Exit> {
     let json = args.log_format.as_deref().map_or(!terminal, |format| format == "json");
     telemetry::init(if json { LogFormat::Json } else { LogFormat::Text });
     let plan = runtime::load(&args.file)?;
-    let workers = args.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |cpus| cpus.get().min(8)));
+    let workers = args.workers.unwrap_or_else(default_workers);
     let cluster = Cluster::new(workers, args.processes, args.process, args.hosts, args.serialized)?;
     let options =
         RunOptions { cluster, state_dir: args.state_dir, fresh: args.fresh, bindings: args.bindings, quiet: args.quiet, signals: true };
@@ -219,6 +243,19 @@ fn run(args: RunArgs) -> Result<Exit> {
         Outcome::Followed => {}
     }
     Ok(Exit::Done)
+}
+
+fn bench(args: BenchArgs) -> Result<Exit> {
+    let plan = runtime::load(&args.file)?;
+    let quiet = !std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let workers = args.workers.unwrap_or_else(default_workers);
+    let report = runtime::bench(plan, &BenchOptions { rate: args.rate, seconds: args.seconds, workers, quiet })?;
+    print!("{}", if args.json { report.json() } else { report.text() });
+    Ok(Exit::Done)
+}
+
+fn default_workers() -> usize {
+    std::thread::available_parallelism().map_or(1, |cpus| cpus.get().min(8))
 }
 
 fn test(file: &std::path::Path, only: Option<&str>, json: bool) -> Result<Exit> {

@@ -102,7 +102,7 @@ fn fails(folder: &TempDir, arguments: &str, code: i32) -> (String, String) {
 #[test]
 fn every_command_teaches_by_example() {
     let folder = folder();
-    for command in ["check", "plan", "run", "test", "explain", "bindings"] {
+    for command in ["check", "plan", "run", "bench", "test", "explain", "bindings"] {
         let (out, _) = ends(&folder, &format!("{command} --help"), 0);
         assert!(out.contains("Example") && out.contains(&format!("tidemill {command} ")), "{out}");
         for line in out.lines().filter(|line| line.starts_with("  ") && line.trim_start().starts_with('-')) {
@@ -158,7 +158,7 @@ fn a_wrong_file_is_exit_78_with_every_mistake_at_once() {
     for part in ["p.toml:4:11", "did you mean `max_rows`?", "error[T010]", "error[T018]", "^^^^"] {
         assert!(err.contains(part), "{part}\n{err}");
     }
-    for command in ["run p.toml", "plan p.toml", "test p.toml", "explain p.toml 1", "bindings p.toml"] {
+    for command in ["run p.toml", "plan p.toml", "bench p.toml", "test p.toml", "explain p.toml 1", "bindings p.toml"] {
         assert!(fails(&folder, command, 78).0.contains("p.toml is refused"));
     }
     let (cause, help) = fails(&folder, "run other.toml", 78);
@@ -233,6 +233,114 @@ fn tests_of_the_file_run_and_say_what_differs() {
     let (out, _) = ends(&folder, "test p.toml --json", 65);
     let passed: Vec<Value> = out.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["passed"].clone()).collect();
     assert_eq!(passed, [false, true]);
+}
+
+/// Runs `bench` with temporary files in a folder of its own, which it must leave empty, and changes nothing else: its JSON.
+fn benched(folder: &TempDir, arguments: &str) -> Value {
+    let names = || {
+        let entries = fs::read_dir(folder.path()).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    let (before, temporary) = (names(), tempfile::tempdir().unwrap());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidemill"));
+    command.args(["bench", "p.toml", "--json"]).args(arguments.split_whitespace());
+    let output = command.current_dir(folder.path()).env("TMPDIR", temporary.path()).output().unwrap();
+    let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert_eq!(output.status.code(), Some(0), "{out}{err}");
+    assert_eq!(names(), before, "nothing is written beside the input");
+    assert_eq!(fs::read_dir(temporary.path()).unwrap().count(), 0, "temporary files are gone");
+    serde_json::from_str(&out).unwrap()
+}
+
+/// The components of a bench, sorted, and whether some time was counted for each.
+fn components(bench: &Value) -> Vec<String> {
+    let work = bench["work"].as_array().unwrap();
+    assert!(work.iter().all(|time| time["seconds"].as_f64().unwrap() >= 0.0 && time["share"].as_f64().unwrap() <= 1.0), "{bench:#}");
+    let mut names: Vec<String> =
+        work.iter().map(|time| format!("{} {}", time["component"].as_str().unwrap(), time["work"].as_str().unwrap())).collect();
+    names.sort();
+    names
+}
+
+const WORK: [&str; 11] = [
+    "epochs commit",
+    "epochs cut",
+    "epochs gather",
+    "features.user select",
+    "features.user update",
+    "models.spent predict",
+    "models.spent select",
+    "sinks.predictions encode",
+    "sinks.quarantine encode",
+    "sources.visits decode",
+    "sources.visits read",
+];
+
+#[test]
+fn a_bench_measures_a_pipeline_and_leaves_nothing_behind() {
+    let folder = folder();
+    ends(&folder, "run p.toml -q", 0);
+    let written = fs::read(folder.path().join("out/predictions.ndjson")).unwrap();
+    let bench = benched(&folder, "-w 1");
+    assert_eq!((&bench["records"], &bench["rows"]["used"], &bench["epochs"]["count"]), (&10.into(), &10.into(), &4.into()));
+    assert_eq!((&bench["rate"], &bench["latency"], &bench["warm_up"]), (&Value::Null, &Value::Null, &Value::Null));
+    assert!(bench["records_per_second"].as_f64().unwrap() > 0.0 && bench["seconds"].as_f64().unwrap() > 0.0, "{bench:#}");
+    assert_eq!(components(&bench), WORK);
+    assert_eq!(bench["outputs"][0]["rows"], 10);
+    if cfg!(target_os = "linux") {
+        assert!(bench["peak_memory_bytes"].as_u64().unwrap() > 1 << 20 && bench["cpu"]["user_seconds"].as_f64().unwrap() >= 0.0);
+    }
+    assert_eq!(fs::read(folder.path().join("out/predictions.ndjson")).unwrap(), written);
+    let (out, _) = ends(&folder, "bench p.toml", 0);
+    for part in ["visits: ", "10 in = 10 used + 0 late + 0 quarantined", "records/s", "CPU", "memory", "models.spent"] {
+        assert!(out.contains(part), "{part}\n{out}");
+    }
+}
+
+#[test]
+fn a_bench_with_a_rate_measures_latency_from_scheduled_arrivals() {
+    let folder = folder();
+    // All records go to a topic, and no broker is there: none is needed.
+    change(
+        &folder,
+        "kind = \"file\"\nfrom = \"models.spent\"\npath = \"out/predictions.ndjson\"",
+        "kind = \"kafka\"\nfrom = \"models.spent\"\ntopic = \"t\"",
+    );
+    change(&folder, "[sources.visits]", "[kafka]\nbrokers = \"localhost:1\"\n\n[sources.visits]");
+    let bench = benched(&folder, "--rate 100 --seconds 0.05");
+    // A fifth of 0.05 s at 100 a second is one record; five more are measured.
+    assert_eq!((&bench["warm_up"]["records"], &bench["records"], &bench["rows"]["read"]), (&1.into(), &5.into(), &6.into()));
+    for latency in [&bench["latency"]["to_outputs"], &bench["latency"]["to_commit"], &bench["warm_up"]["to_outputs"]] {
+        let quantiles: Vec<u64> =
+            ["p50_us", "p90_us", "p99_us", "p99_9_us", "max_us"].iter().map(|name| latency[name].as_u64().unwrap()).collect();
+        assert!(quantiles.is_sorted() && quantiles[0] > 0, "{bench:#}");
+    }
+    let at = |of: &str| bench["latency"][of]["max_us"].as_u64().unwrap();
+    assert!(at("to_outputs") <= at("to_commit"), "{bench:#}");
+    assert_eq!(bench["rate"], 100.0);
+    assert_eq!(components(&bench), WORK);
+    // The input is shorter than the time: it is used up, late records and all, and that is the end.
+    let bench = benched(&folder, "--rate 1000 --seconds 5");
+    assert_eq!((&bench["rows"]["read"], bench["fed_bytes"].as_u64().unwrap() > 300), (&10.into(), true));
+    assert_eq!(bench["warm_up"]["records"], 10, "all of it is warm-up");
+    let (out, _) = ends(&folder, "bench p.toml --rate 200 --seconds 0.02", 0);
+    assert!(out.contains("200 records/s offered") && out.contains("p99.9") && out.contains("warm-up"), "{out}");
+}
+
+#[test]
+fn a_bench_that_makes_no_sense_is_refused() {
+    let folder = folder();
+    for arguments in ["--rate 0", "--rate -1", "--rate nan", "--seconds 0", "--seconds inf", "-w 0", "--rate 1e9 --seconds 1e9", "--rate x"]
+    {
+        let (out, err) = ends(&folder, &format!("bench p.toml {arguments}"), 2);
+        assert!(out.is_empty() && !err.is_empty(), "{arguments}: {out}{err}");
+    }
+    assert!(fails(&folder, "bench p.toml --rate 0", 2).0.contains("--rate"));
+    fs::write(folder.path().join("in.ndjson"), "").unwrap();
+    assert!(fails(&folder, "bench p.toml --rate 10", 65).0.contains("no record"));
+    assert_eq!(benched(&folder, "")["records"], 0);
 }
 
 #[test]

@@ -78,7 +78,7 @@ const FORBIDDEN: &[(&str, &str, &[&str])] = &[
 
 /// Folders without effects: no files, no network, no threads, no environment.
 const PURE: &[&str] = &["expressions/", "features/", "models/", "metrics/", "drift/", "protocol/", "state/"];
-const EFFECTS: &[&str] = &["std::fs", "std::net", "std::thread", "std::env", "std::process", "time::clock"];
+const EFFECTS: &[&str] = &["std::fs", "std::net", "std::thread", "std::env", "std::process", "time::clock", "Busy"];
 /// Reads and writes the files of a saved model; borrows the stack of a thread and waits for it.
 const ALLOWED_EFFECTS: &[(&str, &str)] = &[("models/artefact.rs", "std::fs"), ("expressions/stack.rs", "std::thread")];
 

@@ -159,6 +159,30 @@ pub struct RawChunk {
     pub payload: Payload,
 }
 
+impl RawChunk {
+    /// The records `from..to` as a chunk of their own, which shares what they are read from.
+    pub fn slice(&self, from: usize, to: usize) -> Self {
+        let position = |record: usize| match &self.payload {
+            Payload::Text(text) => text.spans.get(record).map(|span| span.offset),
+            Payload::Messages(messages) => messages.records.get(record).map(|message| message.offset),
+            Payload::Rows(rows) => (record < rows.batch.num_rows()).then_some(rows.first + record as u64),
+        };
+        let payload = match &self.payload {
+            Payload::Text(text) => Payload::Text(TextChunk {
+                data: text.data.clone(),
+                spans: text.spans[from..to].to_vec(),
+                cut: text.cut,
+                header: text.header.clone(),
+            }),
+            Payload::Messages(messages) => {
+                Payload::Messages(MessageChunk { data: messages.data.clone(), records: messages.records[from..to].to_vec() })
+            }
+            Payload::Rows(rows) => Payload::Rows(RowChunk { batch: rows.batch.slice(from, to - from), first: rows.first + from as u64 }),
+        };
+        Self { partition: self.partition, end: position(to).unwrap_or(self.end), payload }
+    }
+}
+
 /// Records of one partition, decoded. Vectors "of all records" have one entry per record, used or not, in order of position.
 #[derive(Clone, Debug)]
 pub struct DecodedChunk {

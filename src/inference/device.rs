@@ -14,6 +14,7 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
 use super::network::Network;
 use super::tile::{Predicted, Rows, Tile};
 use crate::error::{Error, Exit, Result};
+use crate::time::Busy;
 
 /// Epochs in the threads' hands: one being worked on, one waiting.
 const IN_FLIGHT: usize = 2;
@@ -40,20 +41,21 @@ enum Step {
 }
 
 impl DeviceThread {
-    /// Starts the threads of `network`, named after the component `name`; `wake` is called when the device is warm and whenever an answer is there.
-    pub fn start(network: Network, name: &str, wake: impl Fn() + Send + Sync + 'static) -> Result<Self> {
+    /// Starts the threads of `network`, named after the component `name`, and counts their work in `busy`; `wake` is called when the device is warm and
+    /// whenever an answer is there.
+    pub fn start(network: Network, name: &str, busy: Busy, wake: impl Fn() + Send + Sync + 'static) -> Result<Self> {
         let state = Arc::new(State { warm: AtomicBool::new(false), stop: AtomicBool::new(false), wake: Box::new(wake) });
         let (epochs, epochs_in) = bounded::<Rows>(IN_FLIGHT);
         let (tiles, tiles_in) = bounded::<Step>(1);
         // Room for every answer and for the last word of both threads: a send never waits.
         let (answers_out, answers) = bounded(IN_FLIGHT + 2);
         let prepare = {
-            let (network, state) = (network.clone(), state.clone());
-            move || prepare(&network, &epochs_in, &tiles, &state)
+            let (network, state, busy) = (network.clone(), state.clone(), busy.clone());
+            move || prepare(&network, &epochs_in, &tiles, &state, &busy)
         };
         let run = {
             let (state, answers) = (state.clone(), answers_out.clone());
-            move || run(&network, &tiles_in, &answers, &state)
+            move || run(&network, &tiles_in, &answers, &state, &busy)
         };
         let threads = vec![
             spawn(format!("{name} tiles"), answers_out.clone(), state.clone(), prepare)?,
@@ -130,14 +132,14 @@ fn spawn(
 }
 
 /// Cuts epochs into tiles until there are no more epochs or nobody wants tiles.
-fn prepare(network: &Network, epochs: &Receiver<Rows>, tiles: &Sender<Step>, state: &State) -> Result<()> {
+fn prepare(network: &Network, epochs: &Receiver<Rows>, tiles: &Sender<Step>, state: &State, busy: &Busy) -> Result<()> {
     for rows in epochs {
         let mut start = 0;
         while start < rows.count {
             if state.stop.load(Ordering::Acquire) {
                 return Ok(());
             }
-            let tile = network.prepare(&rows.x, &rows.valid, rows.count, start)?;
+            let tile = busy.during(|| network.prepare(&rows.x, &rows.valid, rows.count, start))?;
             start += tile.rows();
             if tiles.send(Step::Tile(tile)).is_err() {
                 return Ok(());
@@ -151,7 +153,7 @@ fn prepare(network: &Network, epochs: &Receiver<Rows>, tiles: &Sender<Step>, sta
 }
 
 /// Warms up, then runs tiles until there are no more.
-fn run(network: &Network, tiles: &Receiver<Step>, answers: &Sender<Result<Predicted>>, state: &State) -> Result<()> {
+fn run(network: &Network, tiles: &Receiver<Step>, answers: &Sender<Result<Predicted>>, state: &State, busy: &Busy) -> Result<()> {
     network.warm_up()?;
     state.warm.store(true, Ordering::Release);
     (state.wake)();
@@ -159,7 +161,7 @@ fn run(network: &Network, tiles: &Receiver<Step>, answers: &Sender<Result<Predic
     for step in tiles {
         match step {
             Step::Tile(_) if state.stop.load(Ordering::Acquire) => return Ok(()),
-            Step::Tile(tile) => network.answer(tile, &mut predicted)?,
+            Step::Tile(tile) => busy.during(|| network.answer(tile, &mut predicted))?,
             Step::EndOfEpoch => {
                 if answers.send(Ok(std::mem::take(&mut predicted))).is_err() {
                     return Ok(());

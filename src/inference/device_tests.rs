@@ -11,6 +11,7 @@ use super::laws::{network, rows};
 use super::network::Network;
 use super::tile::{Predicted, Rows};
 use crate::error::Result;
+use crate::time::Busy;
 
 fn small() -> Network {
     network(5, 8, &json!({ "kind": "tanh" }), Some("sigmoid")).load(16)
@@ -41,7 +42,7 @@ fn epochs_come_out_in_order_with_the_bits_of_a_direct_question_and_a_wake_up_eac
     let network = small();
     let woken = Arc::new(AtomicUsize::new(0));
     let count = woken.clone();
-    let mut device = DeviceThread::start(network.clone(), "models.m", move || {
+    let mut device = DeviceThread::start(network.clone(), "models.m", Busy::default(), move || {
         let _ = count.fetch_add(1, Ordering::SeqCst);
     })
     .expect("threads");
@@ -66,7 +67,7 @@ fn epochs_come_out_in_order_with_the_bits_of_a_direct_question_and_a_wake_up_eac
 
 #[test]
 fn there_is_room_for_two_epochs_before_the_device_is_warm_and_no_more() {
-    let mut device = DeviceThread::start(small(), "models.m", || {}).expect("threads");
+    let mut device = DeviceThread::start(small(), "models.m", Busy::default(), || {}).expect("threads");
     device.submit(asked(50)).expect("room");
     device.submit(asked(50)).expect("room");
     assert!(!device.ready());
@@ -79,7 +80,7 @@ fn there_is_room_for_two_epochs_before_the_device_is_warm_and_no_more() {
 fn an_error_and_a_panic_come_out_in_place_of_an_answer() {
     let woken = Arc::new(AtomicUsize::new(0));
     let count = woken.clone();
-    let mut device = DeviceThread::start(small(), "models.m", move || {
+    let mut device = DeviceThread::start(small(), "models.m", Busy::default(), move || {
         let _ = count.fetch_add(1, Ordering::SeqCst);
     })
     .expect("threads");
@@ -91,7 +92,7 @@ fn an_error_and_a_panic_come_out_in_place_of_an_answer() {
     let armed = Arc::new(AtomicUsize::new(0));
     let count = armed.clone();
     let wake = move || assert!(count.fetch_add(1, Ordering::SeqCst) != 0, "a wake-up that fails");
-    let mut device = DeviceThread::start(small(), "models.m", wake).expect("threads");
+    let mut device = DeviceThread::start(small(), "models.m", Busy::default(), wake).expect("threads");
     let error = answer(&mut device).expect_err("the thread panicked");
     assert!(error.cause.contains("`models.m device` panicked"), "{error}");
 }
@@ -100,7 +101,7 @@ fn an_error_and_a_panic_come_out_in_place_of_an_answer() {
 fn dropping_it_ends_both_threads_in_the_middle_of_an_epoch() {
     let start = Instant::now();
     let (inside, outside) = crossbeam_channel::bounded::<()>(0);
-    let mut device = DeviceThread::start(small(), "models.m", move || {
+    let mut device = DeviceThread::start(small(), "models.m", Busy::default(), move || {
         let _ = &inside;
     })
     .expect("threads");

@@ -16,6 +16,7 @@ use super::network::Network;
 use super::place;
 use super::tile::Rows;
 use crate::models::NoPrediction;
+use crate::time::Busy;
 
 /// A network as its two files.
 #[derive(Clone)]
@@ -287,7 +288,7 @@ fn threads_change_no_bit(files: [&Files; 2], device: &str) {
         for (network, direct) in networks.iter().zip(&direct) {
             scope.spawn(move || {
                 let (wake, woken) = crossbeam_channel::unbounded();
-                let mut thread = DeviceThread::start(network.clone(), "models.m", move || {
+                let mut thread = DeviceThread::start(network.clone(), "models.m", Busy::default(), move || {
                     let _ = wake.send(());
                 })
                 .expect("threads");

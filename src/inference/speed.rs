@@ -9,6 +9,7 @@ use super::device::DeviceThread;
 use super::laws::{flights, network, rows};
 use super::network::Network;
 use super::tile::Rows;
+use crate::time::Busy;
 
 #[cfg(feature = "cuda")]
 const DEVICES: [&str; 2] = ["cpu", "cuda:0"];
@@ -25,7 +26,7 @@ const LONG: Duration = Duration::from_secs(3);
 fn rows_a_second(network: &Network) -> f64 {
     let (x, valid) = rows(network.inputs().len(), EPOCH);
     let (wake, woken) = crossbeam_channel::unbounded();
-    let mut thread = DeviceThread::start(network.clone(), "models.m", move || {
+    let mut thread = DeviceThread::start(network.clone(), "models.m", Busy::default(), move || {
         let _ = wake.send(());
     })
     .expect("threads");

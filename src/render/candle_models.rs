@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::inference::{DeviceThread, Network, Predicted, Rows};
 use crate::models::{NoPrediction, Row};
 use crate::plan::{InputNulls, Plan};
-use crate::time::Epoch;
+use crate::time::{Busy, BusyTimes, Epoch};
 
 /// Epochs taken from the dataflow and not yet answered: one on the device, one behind it.
 const PENDING: usize = 2;
@@ -34,6 +34,8 @@ pub struct Candle {
     sources: Arc<InputSources>,
     pending: VecDeque<(Epoch, Work)>,
     waker: Waker,
+    /// On the worker, and on the threads of the device.
+    busy: (Busy, Busy),
 }
 
 /// What an epoch asks for.
@@ -50,6 +52,7 @@ enum Work {
 
 impl Candle {
     /// The logic for the model at position `model`. `network` must have the inputs that the plan gave the model; if not, `fault` says so.
+    #[allow(clippy::too_many_arguments, reason = "one call site; the arguments are what the worker has")]
     pub fn new(
         plan: Arc<Plan>,
         model: usize,
@@ -58,6 +61,7 @@ impl Candle {
         names: Arc<SourceNames>,
         waker: Waker,
         fault: Fault,
+        times: &BusyTimes,
     ) -> Self {
         let declared = &plan.models[model];
         let network = network.ok_or_else(|| Error::internal(format!("{}: its network was not loaded", declared.id))).and_then(|network| {
@@ -70,7 +74,8 @@ impl Candle {
         let network = network.map_err(|error| fault.raise(error)).ok();
         let ledger = Ledger::new(plan.clone(), model, routes, names);
         let sources = Arc::new(InputSources::new(&plan, &plan.models[model]));
-        Self { plan, model, network, device: None, ledger, sources, pending: VecDeque::new(), waker }
+        let busy = (times.of(&declared.id, "predict"), times.of(&declared.id, "device"));
+        Self { plan, model, network, device: None, ledger, sources, pending: VecDeque::new(), waker, busy }
     }
 
     /// The network, which `new` has checked.
@@ -83,7 +88,7 @@ impl Candle {
         if self.device.is_none() {
             let waker = self.waker.clone();
             let name = self.plan.models[self.model].id.to_string();
-            self.device = Some(DeviceThread::start(self.network()?.clone(), &name, move || waker.wake())?);
+            self.device = Some(DeviceThread::start(self.network()?.clone(), &name, self.busy.1.clone(), move || waker.wake())?);
         }
         self.device.as_mut().ok_or_else(|| Error::internal("a device thread that was started is not there"))
     }
@@ -102,17 +107,8 @@ impl Candle {
         self.ledger.send(epoch, &answers, &outcomes.met, outcomes.resolved, outcomes.rejected, outbox)
     }
 
-    fn report(&mut self, outbox: &mut Outbox<Packet>) -> Result<()> {
-        let network = self.network()?;
-        let learner = serde_json::json!({
-            "kind": "network", "learned_rows": network.learned_rows(), "device": network.device_kind(), "tile": network.tile(), "sha256": network.sha256(),
-        });
-        self.ledger.report(learner, Vec::new(), outbox)
-    }
-}
-
-impl Offload<Packet> for Candle {
-    fn submit(&mut self, epoch: Epoch, parcels: Vec<Packet>) -> Result<()> {
+    /// Assembles an epoch; its rows, if it has any, go to the device.
+    fn hand_over(&mut self, epoch: Epoch, parcels: Vec<Packet>) -> Result<()> {
         let plan = self.plan.clone();
         let work = match ModelEpoch::assemble(&plan, &plan.models[self.model], &self.sources, epoch, parcels)? {
             None => Work::Nothing,
@@ -130,6 +126,21 @@ impl Offload<Packet> for Candle {
         Ok(())
     }
 
+    fn report(&mut self, outbox: &mut Outbox<Packet>) -> Result<()> {
+        let network = self.network()?;
+        let learner = serde_json::json!({
+            "kind": "network", "learned_rows": network.learned_rows(), "device": network.device_kind(), "tile": network.tile(), "sha256": network.sha256(),
+        });
+        self.ledger.report(learner, Vec::new(), outbox)
+    }
+}
+
+impl Offload<Packet> for Candle {
+    fn submit(&mut self, epoch: Epoch, parcels: Vec<Packet>) -> Result<()> {
+        let busy = self.busy.0.clone();
+        busy.during(|| self.hand_over(epoch, parcels))
+    }
+
     fn ready(&self) -> bool {
         self.pending.len() < PENDING && self.device.as_ref().is_none_or(DeviceThread::ready)
     }
@@ -142,12 +153,13 @@ impl Offload<Packet> for Candle {
         };
         let answerable = self.pending.front().is_some_and(|(_, work)| predicted.is_some() || !matches!(work, Work::Rows(_)));
         let Some((epoch, work)) = (if answerable { self.pending.pop_front() } else { None }) else { return Ok(None) };
-        match work {
-            Work::Nothing => {}
-            Work::Books(assembled) => self.finish(&assembled, Predicted::default(), outbox)?,
-            Work::Rows(assembled) => self.finish(&assembled, predicted.unwrap_or_default(), outbox)?,
-            Work::Closing => self.report(outbox)?,
-        }
+        let busy = self.busy.0.clone();
+        busy.during(|| match work {
+            Work::Nothing => Ok(()),
+            Work::Books(assembled) => self.finish(&assembled, Predicted::default(), outbox),
+            Work::Rows(assembled) => self.finish(&assembled, predicted.unwrap_or_default(), outbox),
+            Work::Closing => self.report(outbox),
+        })?;
         Ok(Some(epoch))
     }
 }

@@ -64,7 +64,7 @@ impl Gather {
                 Packet::Encoded(mut output) => {
                     non_finite += output.non_finite;
                     if let Encoded::Messages(messages) = &mut output.encoded {
-                        let now = self.minted.borrow().get(&epoch).map_or(EventTime::MIN, |minted| minted.record.now);
+                        let now = self.minted.look(epoch, |minted| minted.record.now).unwrap_or(EventTime::MIN);
                         messages.stamp(now.0);
                     }
                     outputs.insert(self.plan.sinks[output.sink].id.clone(), output.encoded);
@@ -77,11 +77,11 @@ impl Gather {
         }
         let Some(port) = &self.port else { return Err(Error::internal("an output reached a worker that does not commit")) };
         let event = if closes {
-            self.minted.borrow_mut().remove(&epoch);
+            self.minted.leave(epoch);
             reports.sort_by(|a, b| a.component.cmp(&b.component));
             RunEvent::Closed(reports)
         } else {
-            let Some(MintedEpoch { mut record, .. }) = self.minted.borrow_mut().remove(&epoch) else {
+            let Some(MintedEpoch { mut record, .. }) = self.minted.leave(epoch) else {
                 return Err(Error::internal(format!("epoch {epoch} has outputs and no progress record")));
             };
             for (source, count) in failed {

@@ -17,14 +17,14 @@ use super::quarantine::Originals;
 use super::reading::{Reading, take_arrived};
 use super::routes::Routes;
 use crate::data::Columns;
-use crate::dataflow::{Committed, EpochSource, Outbox, Step};
+use crate::dataflow::{Committed, EpochSource, Outbox, Step, Waker};
 use crate::error::Result;
 use crate::plan::Plan;
 use crate::progress::ProgressRecord;
 use crate::protocol::cut::{self, Fill};
 use crate::protocol::watermark::BOUNDED_RANGE;
 use crate::sources::{DecodePool, SourceHandle};
-use crate::time::{Epoch, EventTime, clock};
+use crate::time::{Busy, Epoch, EventTime, clock};
 
 /// What the leading worker keeps of an epoch.
 pub struct MintedEpoch {
@@ -34,8 +34,47 @@ pub struct MintedEpoch {
     pub originals: Originals,
 }
 
-/// The epochs in flight, from the source of epochs to the committer on the same worker.
-pub type Minted = Rc<RefCell<BTreeMap<Epoch, MintedEpoch>>>;
+/// The epochs in the dataflow, from the source of epochs to the committer on the same worker.
+#[derive(Clone, Default)]
+pub struct Minted(Rc<MintedEpochs>);
+
+#[derive(Default)]
+struct MintedEpochs {
+    epochs: RefCell<BTreeMap<Epoch, MintedEpoch>>,
+    source: RefCell<Option<Waker>>,
+}
+
+impl Minted {
+    /// Names who is to be woken when the last epoch has left.
+    pub fn wakes(&self, source: Waker) {
+        *self.0.source.borrow_mut() = Some(source);
+    }
+
+    fn enter(&self, epoch: Epoch, minted: MintedEpoch) {
+        self.0.epochs.borrow_mut().insert(epoch, minted);
+    }
+
+    /// Looks at an epoch in the dataflow; `None` on other workers than the leading one.
+    pub fn look<T>(&self, epoch: Epoch, look: impl FnOnce(&MintedEpoch) -> T) -> Option<T> {
+        self.0.epochs.borrow().get(&epoch).map(look)
+    }
+
+    /// Takes an epoch that has left the dataflow.
+    pub fn leave(&self, epoch: Epoch) -> Option<MintedEpoch> {
+        let minted = self.0.epochs.borrow_mut().remove(&epoch);
+        if self.is_drained()
+            && let Some(source) = &*self.0.source.borrow()
+        {
+            source.wake();
+        }
+        minted
+    }
+
+    /// Whether every epoch has left.
+    fn is_drained(&self) -> bool {
+        self.0.epochs.borrow().is_empty()
+    }
+}
 
 /// Least time between two epochs that carry no record (S2.1).
 const QUIET: Duration = Duration::from_secs(1);
@@ -67,6 +106,7 @@ pub struct Ingest {
     stage: Stage,
     /// Nothing follows the recorded epochs (`--bindings`).
     only_recorded: bool,
+    busy: Busy,
     /// Decodes as long as it lives.
     _pool: DecodePool,
 }
@@ -107,14 +147,17 @@ pub struct IngestSettings {
     pub stop: Arc<AtomicBool>,
     /// End after the recorded epochs (`--bindings`, S1.2).
     pub only_recorded: bool,
+    /// Counts the time that cutting takes.
+    pub busy: Busy,
 }
 
 impl Ingest {
     /// A cutter before its first epoch.
     pub fn new(settings: IngestSettings) -> Self {
-        let IngestSettings { plan, routes, opened, recorded, committed, minted, stop, only_recorded } = settings;
-        let sources = plan.sources.iter().zip(opened.handles).map(|(source, handle)| Reading::new(source.clone(), handle)).collect();
-        let bounded = plan.is_bounded();
+        let IngestSettings { plan, routes, opened, recorded, committed, minted, stop, only_recorded, busy } = settings;
+        let sources: Vec<Reading> =
+            plan.sources.iter().zip(opened.handles).map(|(source, handle)| Reading::new(source.clone(), handle)).collect();
+        let bounded = sources.iter().all(Reading::is_bounded);
         Self {
             plan,
             routes,
@@ -132,6 +175,7 @@ impl Ingest {
             bounded,
             stage: Stage::Cutting,
             only_recorded,
+            busy,
             _pool: opened.pool,
         }
     }
@@ -180,7 +224,7 @@ impl Ingest {
             originals.push(closed.blocks);
         }
         // A bounded source without further records holds nothing back; which source that is, is known before every cut.
-        let counting = self.sources.iter().filter(|source| !(source.plan.is_bounded() && source.head().is_none()));
+        let counting = self.sources.iter().filter(|source| !(source.is_bounded() && source.head().is_none()));
         let least = counting.map(|source| source.clock.watermark()).min().unwrap_or(EventTime::MIN);
         self.watermark = match &recorded {
             Some(record) => record.watermark,
@@ -193,7 +237,7 @@ impl Ingest {
         input.watermark = self.watermark.0;
         outbox.send(0, self.routes.home(epoch), Packet::Epoch(Arc::new(input)));
         outbox.send(1, self.routes.leader(), Packet::Minted { closing });
-        self.minted.borrow_mut().insert(epoch, MintedEpoch { record, originals });
+        self.minted.enter(epoch, MintedEpoch { record, originals });
         (self.fill, self.since, self.last_minted) = (Fill::default(), None, clock::now());
         self.next = epoch.next();
         Ok(Step::Epoch(epoch))
@@ -267,8 +311,7 @@ impl Ingest {
             self.since = Some(now);
         }
         let age = self.since.map_or(Duration::ZERO, |since| now.duration_since(since));
-        let drained = self.committed.get().next() >= self.next;
-        if (full && self.fill.rows > 0) || cut::is_due(&self.plan.epoch, self.fill, age, drained) {
+        if (full && self.fill.rows > 0) || cut::is_due(&self.plan.epoch, self.fill, age, self.minted.is_drained()) {
             return self.mint(clock::wall(), false, false, outbox);
         }
         let waits = self.waits.map(|since| HOLD.saturating_sub(now.duration_since(since)));
@@ -285,7 +328,7 @@ impl Ingest {
             return Ok(Step::Wait(Some(waits.unwrap_or(rest).min(rest).max(SHORTEST))));
         }
         let every = Duration::from_micros(self.plan.epoch.every.unsigned_abs());
-        // Without an age the epoch closes when the one before is committed, which wakes.
+        // Without an age the epoch closes when the one before has left the dataflow, which wakes.
         let rest = if every.is_zero() { QUIET } else { every.saturating_sub(age) };
         Ok(Step::Wait(Some(waits.unwrap_or(rest).min(rest).max(SHORTEST))))
     }
@@ -312,6 +355,14 @@ impl Ingest {
 
 impl EpochSource<Packet> for Ingest {
     fn next(&mut self, outbox: &mut Outbox<Packet>) -> Result<Step> {
+        let busy = self.busy.clone();
+        busy.during(|| self.step(outbox))
+    }
+}
+
+impl Ingest {
+    /// Cuts the next epoch, or says what it waits for.
+    fn step(&mut self, outbox: &mut Outbox<Packet>) -> Result<Step> {
         match self.stage {
             Stage::Done => return Ok(Step::Done),
             Stage::Closing => {
@@ -327,7 +378,7 @@ impl EpochSource<Packet> for Ingest {
         let stopping = self.stop.load(Ordering::Relaxed) || (self.only_recorded && self.recorded.is_empty());
         if stopping {
             self.stage = Stage::Closing;
-            return self.next(outbox);
+            return self.step(outbox);
         }
         if self.next.0 > self.committed.get().0 + self.plan.epoch.in_flight as u64 {
             self.waits = None;

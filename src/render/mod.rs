@@ -49,6 +49,7 @@ use crate::error::Result;
 use crate::inference::Network;
 use crate::plan::{ModelKindPlan, Plan};
 use crate::progress::ProgressRecord;
+use crate::time::BusyTimes;
 
 /// All that a worker needs to build the dataflow, checked before any worker starts.
 #[derive(Clone)]
@@ -67,6 +68,8 @@ pub struct Prepared {
     pub fault: Fault,
     /// How far the run is durable.
     pub committed: Committed,
+    /// What its components take.
+    pub busy: BusyTimes,
 }
 
 /// What only the leading worker has: the sources and the way to the committer.
@@ -83,7 +86,7 @@ pub struct Leader {
 
 /// Builds the dataflow of `prepared` on one worker; `leader` on the worker that mints and commits.
 pub fn build<'scope>(scope: Scope<'scope, u64>, prepared: &Prepared, workers: usize, leader: Option<Leader>) {
-    let Prepared { plan, tables, names, networks, stop, fault, committed } = prepared.clone();
+    let Prepared { plan, tables, names, networks, stop, fault, committed, busy } = prepared.clone();
     let routes = Routes::new(&plan, workers);
     let (open, recorded, port, only_recorded) = match leader {
         Some(leader) => (Some(leader.open), leader.recorded, Some(leader.port), leader.only_recorded),
@@ -92,12 +95,17 @@ pub fn build<'scope>(scope: Scope<'scope, u64>, prepared: &Prepared, workers: us
     let minted = Minted::default();
     let mut from_ingest = {
         let (plan, minted, committed, fault_of_open) = (plan.clone(), minted.clone(), committed.clone(), fault.clone());
+        let busy = busy.of("epochs", "cut");
         epoch_source(scope, "ingest", 2, fault.clone(), move |waker| {
             let open = open?;
             committed.wakes(waker.clone());
+            if plan.epoch.every == 0 {
+                minted.wakes(waker.clone());
+            }
             match open(waker) {
                 Ok(opened) => {
-                    Some(ingest::Ingest::new(IngestSettings { plan, routes, opened, recorded, committed, minted, stop, only_recorded }))
+                    let settings = IngestSettings { plan, routes, opened, recorded, committed, minted, stop, only_recorded, busy };
+                    Some(ingest::Ingest::new(settings))
                 }
                 Err(error) => {
                     fault_of_open.raise(error);
@@ -107,7 +115,7 @@ pub fn build<'scope>(scope: Scope<'scope, u64>, prepared: &Prepared, workers: us
         })
     };
     let mut to_committer = vec![from_ingest.remove(1)];
-    let mut streams = streams::Streams::new(plan.clone(), tables, routes, names.clone());
+    let mut streams = streams::Streams::new(plan.clone(), tables, routes, names.clone(), &busy);
     let outputs = routes.to_committer() + 1;
     let mut from_streams = on_close(from_ingest.remove(0), "streams", outputs, fault.clone(), move |epoch, parcels, outbox| {
         streams.close(epoch, parcels, outbox)
@@ -120,8 +128,10 @@ pub fn build<'scope>(scope: Scope<'scope, u64>, prepared: &Prepared, workers: us
         let mut view = views::View::new(plan.clone(), index, routes);
         let name = plan.views[index].id.to_string();
         let outputs = views::View::outputs(&plan);
-        let mut from_view =
-            on_close(input, &name, outputs, fault.clone(), move |epoch, parcels, outbox| view.close(epoch, parcels, outbox));
+        let busy = busy.of(&name, "update");
+        let mut from_view = on_close(input, &name, outputs, fault.clone(), move |epoch, parcels, outbox| {
+            busy.during(|| view.close(epoch, parcels, outbox))
+        });
         to_committer.extend(from_view.pop());
         to_sinks.extend(from_view.pop());
         for (model, stream) in from_view.into_iter().enumerate() {
@@ -137,15 +147,19 @@ pub fn build<'scope>(scope: Scope<'scope, u64>, prepared: &Prepared, workers: us
         let input = scope.concatenate(inputs);
         let mut from_model = match &declared.kind {
             ModelKindPlan::Linear(linear) => match online_models::Online::new(plan.clone(), index, linear, routes, names.clone()) {
-                Ok(mut online) => on_close(input, &name, ledger::OUTPUTS, fault.clone(), move |epoch, parcels, outbox| {
-                    online.close(epoch, parcels, outbox)
-                }),
+                Ok(mut online) => {
+                    let busy = busy.of(&name, "predict");
+                    on_close(input, &name, ledger::OUTPUTS, fault.clone(), move |epoch, parcels, outbox| {
+                        busy.during(|| online.close(epoch, parcels, outbox))
+                    })
+                }
                 Err(error) => on_close(input, &name, ledger::OUTPUTS, fault.clone(), move |_, _, _| Err(error.clone())),
             },
             ModelKindPlan::Candle { .. } => {
                 let (plan, names, network, fault_of_device) = (plan.clone(), names.clone(), networks[index].clone(), fault.clone());
+                let busy = busy.clone();
                 offload(input, &name, ledger::OUTPUTS, fault.clone(), move |waker| {
-                    candle_models::Candle::new(plan, index, network, routes, names, waker, fault_of_device)
+                    candle_models::Candle::new(plan, index, network, routes, names, waker, fault_of_device, &busy)
                 })
             }
         };
@@ -155,7 +169,7 @@ pub fn build<'scope>(scope: Scope<'scope, u64>, prepared: &Prepared, workers: us
     }
     if !plan.monitors.is_empty() {
         let input = scope.concatenate(to_monitors);
-        let mut monitors = monitors::Monitors::new(plan.clone(), routes, crate::ids::WorkerIndex(scope.worker().index() as u32));
+        let mut monitors = monitors::Monitors::new(plan.clone(), routes, crate::ids::WorkerIndex(scope.worker().index() as u32), &busy);
         let mut from_monitors = on_close(input, "monitors", monitors::OUTPUTS, fault.clone(), move |epoch, parcels, outbox| {
             monitors.close(epoch, parcels, outbox)
         });
@@ -163,10 +177,11 @@ pub fn build<'scope>(scope: Scope<'scope, u64>, prepared: &Prepared, workers: us
         to_sinks.extend(from_monitors.pop());
     }
     let input = scope.concatenate(to_sinks);
-    let mut sinks = sinks::Sinks::new(plan.clone(), routes, names, minted.clone());
+    let mut sinks = sinks::Sinks::new(plan.clone(), routes, names, minted.clone(), &busy);
     let mut from_sinks = on_close(input, "sinks", 1, fault.clone(), move |epoch, parcels, outbox| sinks.close(epoch, parcels, outbox));
     to_committer.extend(from_sinks.pop());
     let input = scope.concatenate(to_committer);
     let mut gather = committer::Gather::new(plan, minted, port);
-    on_close(input, "committer", 0, fault, move |epoch, parcels, _| gather.close(epoch, parcels));
+    let busy = busy.of("epochs", "gather");
+    on_close(input, "committer", 0, fault, move |epoch, parcels, _| busy.during(|| gather.close(epoch, parcels)));
 }

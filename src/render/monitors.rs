@@ -13,7 +13,7 @@ use crate::drift::{Labels, Monitor, MonitorSpec, Rises, Row, Statistic, Watched 
 use crate::error::{Error, Result};
 use crate::ids::WorkerIndex;
 use crate::plan::{MonitorPlan, Plan, SinkFrom, Watch};
-use crate::time::Epoch;
+use crate::time::{Busy, BusyTimes, Epoch};
 
 /// Outputs: to the sinks, to the committer.
 pub const OUTPUTS: usize = 2;
@@ -24,6 +24,8 @@ pub struct Monitors {
     routes: Routes,
     worker: WorkerIndex,
     open: BTreeMap<usize, Open>,
+    /// By position in the plan.
+    busy: Vec<Busy>,
 }
 
 struct Open {
@@ -38,8 +40,9 @@ struct Open {
 
 impl Monitors {
     /// The logic for `plan`.
-    pub fn new(plan: Arc<Plan>, routes: Routes, worker: WorkerIndex) -> Self {
-        Self { plan, routes, worker, open: BTreeMap::new() }
+    pub fn new(plan: Arc<Plan>, routes: Routes, worker: WorkerIndex, times: &BusyTimes) -> Self {
+        let busy = plan.monitors.iter().map(|monitor| times.of(&monitor.id, "observe")).collect();
+        Self { plan, routes, worker, open: BTreeMap::new(), busy }
     }
 
     /// Takes a closed epoch.
@@ -65,18 +68,20 @@ impl Monitors {
                 slot.insert(Open { monitor, models, inputs, rises: Rises::new(declared.every), alarms: 0 });
             }
             let Some(open) = self.open.get_mut(&index) else { continue };
-            let mut statistics = Vec::new();
-            if !closing {
-                for watched in mine {
-                    open.observe(watched, &mut statistics);
+            self.busy[index].during(|| {
+                let mut statistics = Vec::new();
+                if !closing {
+                    for watched in mine {
+                        open.observe(watched, &mut statistics);
+                    }
+                    open.monitor.advance(watermark, &mut statistics);
                 }
-                open.monitor.advance(watermark, &mut statistics);
-            }
-            for statistic in &statistics {
-                open.rises.observe(statistic);
-                open.alarms += u64::from(statistic.alarm);
-            }
-            open.send(&self.plan, self.routes, index, statistics, closing, outbox);
+                for statistic in &statistics {
+                    open.rises.observe(statistic);
+                    open.alarms += u64::from(statistic.alarm);
+                }
+                open.send(&self.plan, self.routes, index, statistics, closing, outbox);
+            });
         }
         Ok(())
     }

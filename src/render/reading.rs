@@ -108,6 +108,11 @@ impl Reading {
         Ok(true)
     }
 
+    /// Whether it ends by itself and gives its records as fast as they are taken (S2.2).
+    pub fn is_bounded(&self) -> bool {
+        self.plan.is_bounded() && !self.handle.is_paced()
+    }
+
     /// Whether the next record of a bounded source is not known yet.
     pub fn is_waiting(&self) -> bool {
         !self.ended && self.pending.values().all(VecDeque::is_empty)
@@ -147,6 +152,7 @@ impl Reading {
     /// Whether a record is known to come of which it is not known where it belongs among those that are here.
     pub fn is_awaited(&self) -> bool {
         match self.plan.kind {
+            _ if self.handle.is_paced() => false,
             SourceKindPlan::File { .. } => self.is_waiting(),
             SourceKindPlan::Generator { .. } => false,
             SourceKindPlan::Kafka { .. } => (0..self.handle.partitions().len() as u32).any(|partition| self.is_awaited_of(partition)),

@@ -21,7 +21,7 @@ use crate::error::{Error, Exit, Result};
 use crate::expressions::Expression;
 use crate::plan::{Plan, RelationOrigin, SinkFrom, SinkKindPlan, SinkPlan};
 use crate::sinks::{Encoder, SinkRows};
-use crate::time::Epoch;
+use crate::time::{Busy, BusyTimes, Epoch};
 
 /// The logic of the sinks that a worker has.
 pub struct Sinks {
@@ -31,6 +31,8 @@ pub struct Sinks {
     /// On the leading worker the bytes of the records that may be quarantined.
     minted: Minted,
     open: BTreeMap<usize, Sink>,
+    /// By position in the plan.
+    busy: Vec<Busy>,
 }
 
 /// What arrived for one sink in one epoch.
@@ -44,8 +46,9 @@ struct Arrived {
 
 impl Sinks {
     /// The logic for `plan`.
-    pub fn new(plan: Arc<Plan>, routes: Routes, names: Arc<SourceNames>, minted: Minted) -> Self {
-        Self { plan, routes, names, minted, open: BTreeMap::new() }
+    pub fn new(plan: Arc<Plan>, routes: Routes, names: Arc<SourceNames>, minted: Minted, times: &BusyTimes) -> Self {
+        let busy = plan.sinks.iter().map(|sink| times.of(&sink.id, "encode")).collect();
+        Self { plan, routes, names, minted, open: BTreeMap::new(), busy }
     }
 
     /// Encodes a closed epoch.
@@ -66,7 +69,9 @@ impl Sinks {
             }
         }
         for (index, arrived) in arrived {
-            self.sink(index)?.close(epoch, arrived, outbox)?;
+            let busy = self.busy[index].clone();
+            let sink = self.sink(index)?;
+            busy.during(|| sink.close(epoch, arrived, outbox))?;
         }
         if rejected.is_empty() { Ok(()) } else { self.quarantine(epoch, &rejected, outbox) }
     }
@@ -82,16 +87,19 @@ impl Sinks {
     /// Encodes the rejected records of an epoch for every sink that reads the quarantine.
     fn quarantine(&mut self, epoch: Epoch, rejected: &[Rejected], outbox: &mut Outbox<Packet>) -> Result<()> {
         let (plan, names, minted) = (self.plan.clone(), self.names.clone(), self.minted.clone());
-        let minted = minted.borrow();
-        let Some(minted) = minted.get(&epoch) else {
-            return Err(Error::internal(format!("records rejected in epoch {epoch} reached a worker that has not their bytes")));
-        };
         for (index, declared) in plan.sinks.iter().enumerate().filter(|(_, sink)| sink.from == SinkFrom::Quarantine) {
             let in_messages = matches!(declared.kind, SinkKindPlan::Kafka { .. });
-            let rows = Quarantined::new(rejected, &minted.originals, in_messages)?;
+            let shown = minted.look(epoch, |minted| -> Result<_> {
+                let rows = Quarantined::new(rejected, &minted.originals, in_messages)?;
+                Ok((rows.columns(&names), rows.times()))
+            });
+            let Some(shown) = shown else {
+                return Err(Error::internal(format!("records rejected in epoch {epoch} reached a worker that has not their bytes")));
+            };
+            let (columns, times) = shown?;
+            let busy = self.busy[index].clone();
             let sink = self.sink(index)?;
-            let rows = sink.fixed(rows.columns(&names), rows.times())?;
-            sink.encode(&rows, outbox)?;
+            busy.during(|| sink.fixed(columns, times).and_then(|rows| sink.encode(&rows, outbox)))?;
         }
         Ok(())
     }

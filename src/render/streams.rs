@@ -19,8 +19,8 @@ use crate::dataflow::Outbox;
 use crate::error::{Error, Result};
 use crate::expressions::Expression;
 use crate::ids::{ComponentId, PartitionIndex, SourceIndex};
-use crate::plan::{LabelPlan, ModelPlan, Plan, SinkFrom, StreamIndex, StreamPlan, ViewPlan};
-use crate::time::Epoch;
+use crate::plan::{LabelPlan, ModelPlan, Plan, SinkFrom, SinkPlan, StreamIndex, StreamPlan, ViewPlan};
+use crate::time::{Busy, BusyTimes, Epoch};
 
 /// The operator's logic.
 pub struct Streams {
@@ -28,6 +28,32 @@ pub struct Streams {
     tables: Arc<Vec<TableIndex>>,
     routes: Routes,
     sources: Arc<SourceNames>,
+    busy: StreamsBusy,
+}
+
+/// What each component takes of this operator's time, by position in the plan.
+struct StreamsBusy {
+    streams: Vec<Busy>,
+    models: Vec<Busy>,
+    views: Vec<Busy>,
+    sinks: Vec<Busy>,
+}
+
+impl StreamsBusy {
+    fn new(plan: &Plan, times: &BusyTimes) -> Self {
+        // A source's own stream is what the source gave: nothing is done for it.
+        let stream = |stream: &StreamPlan| stream.upstream.map_or_else(Busy::default, |_| times.of(&stream.id, "evaluate"));
+        let sink = |sink: &SinkPlan| match sink.from {
+            SinkFrom::Stream(_) => times.of(&sink.id, "select"),
+            _ => Busy::default(),
+        };
+        Self {
+            streams: plan.streams.iter().map(stream).collect(),
+            models: plan.models.iter().map(|model| times.of(&model.id, "select")).collect(),
+            views: plan.views.iter().map(|view| times.of(&view.id, "select")).collect(),
+            sinks: plan.sinks.iter().map(sink).collect(),
+        }
+    }
 }
 
 /// The batches of one epoch and what failed in them.
@@ -40,8 +66,9 @@ struct Evaluation<'a> {
 
 impl Streams {
     /// The logic for `plan`.
-    pub fn new(plan: Arc<Plan>, tables: Arc<Vec<TableIndex>>, routes: Routes, sources: Arc<SourceNames>) -> Self {
-        Self { plan, tables, routes, sources }
+    pub fn new(plan: Arc<Plan>, tables: Arc<Vec<TableIndex>>, routes: Routes, sources: Arc<SourceNames>, times: &BusyTimes) -> Self {
+        let busy = StreamsBusy::new(&plan, times);
+        Self { plan, tables, routes, sources, busy }
     }
 
     /// Evaluates a closed epoch.
@@ -59,28 +86,31 @@ impl Streams {
         let plan = &*self.plan;
         let mut evaluation = Evaluation { plan, rejected: input.rejected.clone(), seen: BTreeSet::new() };
         let mut batches: Vec<EventBatch> = Vec::with_capacity(plan.streams.len());
-        for stream in &plan.streams {
+        for (index, stream) in plan.streams.iter().enumerate() {
             let batch = match stream.upstream {
                 None => EventBatch::new(input.sources[usize::from(stream.source.0)].0.clone()),
-                Some(upstream) => evaluation.stream(stream, &batches[upstream], &self.tables)?,
+                Some(upstream) => self.busy.streams[index].during(|| evaluation.stream(stream, &batches[upstream], &self.tables))?,
             };
             batches.push(batch);
         }
         let mut bases: Vec<Selection> = Vec::with_capacity(plan.models.len());
         for (index, model) in plan.models.iter().enumerate() {
-            let base = evaluation.select(&model.id, model.stream, model.filter.as_ref(), &batches[model.stream])?;
-            let rows = base.apply(&batches[model.stream])?;
-            let sent = self.model_input(&mut evaluation, index, model, &base, rows, &batches, input)?;
+            let (base, sent) = self.busy.models[index].during(|| -> Result<_> {
+                let base = evaluation.select(&model.id, model.stream, model.filter.as_ref(), &batches[model.stream])?;
+                let rows = base.apply(&batches[model.stream])?;
+                let sent = self.model_input(&mut evaluation, index, model, &base, rows, &batches, input)?;
+                Ok((base, sent))
+            })?;
             bases.push(base);
             outbox.send(self.routes.to_model(index), self.routes.model(index), Packet::Rows(Arc::new(sent)));
         }
         for (index, view) in plan.views.iter().enumerate() {
-            self.view(&mut evaluation, index, view, &batches, &bases, input, outbox)?;
+            self.busy.views[index].during(|| self.view(&mut evaluation, index, view, &batches, &bases, input, outbox))?;
         }
         for (index, sink) in plan.sinks.iter().enumerate() {
             let SinkFrom::Stream(stream) = sink.from else { continue };
             let columns = StreamColumns { batch: &batches[stream], source: plan.streams[stream].source, epoch, names: &self.sources };
-            let rows = relation(index, sink, &columns)?;
+            let rows = self.busy.sinks[index].during(|| relation(index, sink, &columns))?;
             outbox.send(self.routes.to_sinks(), self.routes.sink(index), Packet::Relation(rows));
         }
         let failed = evaluation.seen.iter().fold(BTreeMap::new(), |mut counts: BTreeMap<SourceIndex, u64>, (source, _, _)| {

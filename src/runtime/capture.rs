@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Map, Value};
 
-use super::run::{Cluster, RunOptions, run_bound};
+use super::run::{Circumstances, Cluster, RunOptions, run_under};
 use crate::error::{Error, Exit, Result};
 use crate::plan::{Plan, SinkKindPlan, SinkPlan, capture};
 use crate::progress::ProgressRecord;
@@ -53,7 +53,7 @@ pub fn run_captured(plan: Plan, folder: &Path, bindings: Option<Vec<ProgressReco
         quiet: true,
         signals: false,
     };
-    run_bound(plan, &options, bindings).map(drop)
+    run_under(plan, &options, Circumstances { bindings, apart: true, ..Circumstances::default() }).map(drop)
 }
 
 /// The rows of a captured sink.

@@ -13,7 +13,7 @@ use crate::progress::{Committer, ProgressRecord, SinkTotals};
 use crate::protocol::quarantine_guard::QuarantineGuard;
 use crate::render::{EpochReport, Report, RunEvent};
 use crate::telemetry::{Figures, ProgressLine};
-use crate::time::{Epoch, clock};
+use crate::time::{Busy, Epoch, clock};
 
 /// What the commit thread knows when the run is over.
 pub struct Ended {
@@ -25,6 +25,15 @@ pub struct Ended {
     pub sinks: Vec<SinkTotals>,
     /// Whether the final epoch is committed.
     pub finished: bool,
+}
+
+/// Whoever measures a run. Called on the commit thread, so epochs wait for it.
+pub trait EpochObserver: Send {
+    /// An epoch is complete, and about to be committed.
+    fn complete(&mut self, record: &ProgressRecord, closed_at: Instant);
+
+    /// All epochs that were complete are committed.
+    fn committed(&mut self, at: Instant);
 }
 
 /// The commit thread's state.
@@ -41,6 +50,10 @@ pub struct CommitLoop {
     pub line: ProgressLine,
     /// `max_quarantine` (S5.4).
     pub guard: Option<QuarantineGuard>,
+    /// Told of every new epoch.
+    pub observer: Option<Box<dyn EpochObserver>>,
+    /// Counts the time that committing takes.
+    pub busy: Busy,
 }
 
 impl CommitLoop {
@@ -117,12 +130,18 @@ impl CommitLoop {
             }
         }
         if !fresh.is_empty() {
-            let closed: Vec<Instant> = fresh.iter().map(|report| report.closed_at).collect();
-            self.committer.commit(fresh.into_iter().map(|report| report.outputs).collect())?;
+            if let Some(observer) = &mut self.observer {
+                fresh.iter().for_each(|report| observer.complete(&report.outputs.record, report.closed_at));
+            }
+            let epochs = fresh.len() as u32;
+            let committer = &mut self.committer;
+            self.busy.during(|| committer.commit(fresh.into_iter().map(|report| report.outputs).collect()))?;
             let now = clock::now();
-            for _ in &closed {
-                let took = now.duration_since(last.unwrap_or(now)) / closed.len().max(1) as u32;
-                figures.epoch_took(took);
+            if let Some(observer) = &mut self.observer {
+                observer.committed(now);
+            }
+            for _ in 0..epochs {
+                figures.epoch_took(now.duration_since(last.unwrap_or(now)) / epochs);
             }
             *last = Some(now);
         }

@@ -1,5 +1,6 @@
 //! The process: loading a pipeline, starting workers, committing, ending. Everything that happens before the first record and after the last.
 
+mod bench;
 mod bindings;
 mod capture;
 mod commit;
@@ -7,6 +8,7 @@ mod disk;
 mod explain;
 mod handshake;
 mod load;
+mod opening;
 mod panic;
 mod prepare;
 mod run;
@@ -16,6 +18,7 @@ mod summary_text;
 mod test_command;
 mod unchanged;
 
+pub use bench::{BenchOptions, BenchReport, bench};
 pub use bindings::{bindings, bindings_text};
 pub use disk::Disk;
 pub use explain::{Explained, explain};

@@ -12,6 +12,7 @@ use crate::progress::{CommitSettings, Inputs, KafkaSettings};
 use crate::render::{Prepared, SourceNames, TableIndex};
 use crate::sinks::{SinkSettings, Target};
 use crate::sources;
+use crate::time::BusyTimes;
 
 /// The state directory of a pipeline (S14.1).
 pub fn state_dir(plan: &Plan, options: &RunOptions) -> PathBuf {
@@ -38,6 +39,7 @@ pub fn prepare(plan: Plan) -> Result<Prepared> {
         stop: Arc::default(),
         fault: Fault::default(),
         committed: Committed::default(),
+        busy: BusyTimes::default(),
         plan: Arc::new(plan),
     })
 }

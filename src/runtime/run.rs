@@ -1,29 +1,28 @@
 //! `tidemill run`: workers, sources and the commit thread of one process, from start to summary.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 use timely::{CommunicationConfig, WorkerConfig};
 
-use super::commit::{CommitLoop, Ended};
+use super::commit::{CommitLoop, Ended, EpochObserver};
 use super::handshake::agree;
+use super::opening::{first_positions, opener};
 use super::prepare::{commit_settings, prepare, state_dir};
 use super::signals;
 use super::summary::Summary;
 use super::unchanged::check_unchanged;
-use crate::dataflow::Waker;
 use crate::error::{Error, Exit, Result};
-use crate::ids::PartitionIndex;
-use crate::plan::{Plan, SourceKindPlan, SourcePlan};
+use crate::plan::Plan;
 use crate::progress::{Committer, ProgressRecord, load_summary, store_summary};
 use crate::protocol::quarantine_guard::QuarantineGuard;
-use crate::render::{self, CommitPort, Leader, Opened, Prepared};
-use crate::sources::{self, DecodePool, Limits};
+use crate::render::{self, CommitPort, Leader, Prepared};
+use crate::sources::Feed;
 use crate::telemetry::ProgressLine;
-use crate::time::clock;
+use crate::time::{BusyTimes, clock};
 
 /// How workers are spread over processes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,23 +108,45 @@ struct LeaderParts {
     recorded: Vec<ProgressRecord>,
     port: CommitPort,
     only_recorded: bool,
+    feed: Option<Arc<Feed>>,
+}
+
+/// What may differ in a run that is not, or not only, that of `tidemill run`.
+#[derive(Default)]
+pub struct Circumstances {
+    /// Epochs are cut as these say, and the run ends after them (S1.2).
+    pub bindings: Option<Vec<ProgressRecord>>,
+    /// Progress is kept in the state directory, whatever the pipeline reads: nothing is written to Kafka, and no other process is fenced.
+    pub apart: bool,
+    /// Records come from memory, on its schedule.
+    pub feed: Option<Arc<Feed>>,
+    /// Sees every epoch.
+    pub observer: Option<Box<dyn EpochObserver>>,
+    /// As if stopped by a signal after so long.
+    pub at_most: Option<Duration>,
+    /// Where components count their time.
+    pub busy: BusyTimes,
 }
 
 /// Runs `plan` to its end, or until a signal.
 pub fn run(plan: Plan, options: &RunOptions) -> Result<Outcome> {
     let bindings = options.bindings.as_deref().map(read_bindings).transpose()?;
-    run_bound(plan, options, bindings)
+    run_under(plan, options, Circumstances { bindings, ..Circumstances::default() })
 }
 
-/// Runs `plan`; with `bindings` its epochs are cut as they say, and it ends after them (S1.2).
-pub fn run_bound(plan: Plan, options: &RunOptions, bindings: Option<Vec<ProgressRecord>>) -> Result<Outcome> {
-    let prepared = prepare(plan)?;
+/// Runs `plan` under special circumstances.
+pub fn run_under(plan: Plan, options: &RunOptions, circumstances: Circumstances) -> Result<Outcome> {
+    let Circumstances { bindings, apart, feed, observer, at_most, busy } = circumstances;
+    let prepared = Prepared { busy, ..prepare(plan)? };
     if options.cluster.process > 0 {
         work(&prepared, options, None)?;
         return Ok(Outcome::Followed);
     }
     let folder = state_dir(&prepared.plan, options);
-    let settings = commit_settings(&prepared, options)?;
+    let mut settings = commit_settings(&prepared, options)?;
+    if apart {
+        settings.kafka = None;
+    }
     let inputs = settings.inputs.clone();
     let (committer, recovered) = Committer::open(settings)?;
     recovered.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
@@ -147,7 +168,11 @@ pub fn run_bound(plan: Plan, options: &RunOptions, bindings: Option<Vec<Progress
         tracing::info!(epoch = epoch.0, "resuming: replaying the committed epochs with outputs suppressed");
     }
     if options.signals {
-        signals::listen(prepared.stop.clone(), prepared.committed.clone())?;
+        signals::listen(prepared.stop.clone(), prepared.committed.clone(), !apart)?;
+    }
+    let (_running, ended) = crossbeam_channel::bounded::<()>(0);
+    if let Some(at_most) = at_most {
+        stop_after(at_most, ended, &prepared)?;
     }
     let (port, events) = crossbeam_channel::unbounded();
     let commit_loop = CommitLoop {
@@ -155,15 +180,15 @@ pub fn run_bound(plan: Plan, options: &RunOptions, bindings: Option<Vec<Progress
         recorded: recovered.records.iter().map(|record| (record.epoch, record.clone())).collect(),
         committed: prepared.committed.clone(),
         fault: prepared.fault.clone(),
-        line: ProgressLine::new(options.quiet),
+        line: ProgressLine::new(options.quiet, prepared.busy.clone()),
         guard: prepared.plan.max_quarantine.map(QuarantineGuard::new),
+        observer,
+        busy: prepared.busy.of("epochs", "commit"),
     };
-    let no_thread =
-        |error: std::io::Error| Error::new(Exit::Limit, format!("a thread cannot be started: {error}"), "raise the limit on threads");
     let committing = std::thread::Builder::new().name("commit".to_string()).spawn(move || commit_loop.run(&events)).map_err(no_thread)?;
     let only_recorded = bindings.is_some();
     let recorded = bindings.unwrap_or(recovered.records);
-    let worked = work(&prepared, options, Some(LeaderParts { recorded, port, only_recorded }));
+    let worked = work(&prepared, options, Some(LeaderParts { recorded, port, only_recorded, feed }));
     let ended = committing.join().map_err(|_| Error::internal("the commit thread panicked"))?;
     worked?;
     let Some(Ended { figures, reports, sinks, finished }) = ended else {
@@ -206,7 +231,7 @@ fn work(prepared: &Prepared, options: &RunOptions, leader: Option<LeaderParts>) 
         }
         let parts = if worker.index() == 0 { leader.lock().unwrap_or_else(PoisonError::into_inner).take() } else { None };
         let leader = parts.map(|parts| Leader {
-            open: opener(&shared, threads, first_positions(&parts.recorded)),
+            open: opener(&shared, threads, first_positions(&parts.recorded), parts.feed),
             recorded: parts.recorded,
             port: parts.port,
             only_recorded: parts.only_recorded,
@@ -236,6 +261,22 @@ fn work(prepared: &Prepared, options: &RunOptions, leader: Option<LeaderParts>) 
     }
 }
 
+/// Ends the run as a signal would, after `at_most`; sooner, and without effect, once the run has `ended`.
+fn stop_after(at_most: Duration, ended: Receiver<()>, prepared: &Prepared) -> Result<()> {
+    let (stop, committed) = (prepared.stop.clone(), prepared.committed.clone());
+    let wait = move || {
+        if ended.recv_timeout(at_most) == Err(RecvTimeoutError::Timeout) {
+            stop.store(true, Ordering::SeqCst);
+            committed.advance(committed.get());
+        }
+    };
+    std::thread::Builder::new().name("deadline".to_string()).spawn(wait).map(drop).map_err(no_thread)
+}
+
+fn no_thread(error: std::io::Error) -> Error {
+    Error::new(Exit::Limit, format!("a thread cannot be started: {error}"), "raise the limit on threads")
+}
+
 /// How long a process waits for the others of its cluster.
 const START_DEADLINE: Duration = Duration::from_secs(120);
 
@@ -254,46 +295,7 @@ fn watch_start(connected: Arc<AtomicBool>, hosts: Vec<String>) -> Result<()> {
             std::thread::sleep(Duration::from_millis(200));
         }
     };
-    let no_thread =
-        |error: std::io::Error| Error::new(Exit::Limit, format!("a thread cannot be started: {error}"), "raise the limit on threads");
     std::thread::Builder::new().name("start".to_string()).spawn(watch).map(drop).map_err(no_thread)
-}
-
-/// By source name, where its partitions begin.
-type Starts = BTreeMap<String, Vec<(PartitionIndex, u64)>>;
-
-/// Where the epochs of `recorded` begin in each Kafka partition; a partition's name is its number. Files are named by paths and read from their beginning.
-fn first_positions(recorded: &[ProgressRecord]) -> Starts {
-    let mut first: BTreeMap<(&str, u32), u64> = BTreeMap::new();
-    for (source, progress) in recorded.iter().flat_map(|record| &record.sources) {
-        for (name, binding) in &progress.partitions {
-            if let Ok(partition) = name.parse() {
-                first.entry((source, partition)).or_insert(binding.start);
-            }
-        }
-    }
-    let mut starts = Starts::new();
-    for ((source, partition), start) in first {
-        starts.entry(source.to_string()).or_default().push((PartitionIndex(partition), start));
-    }
-    starts
-}
-
-/// Opens the sources once the operator that reads them exists.
-fn opener(prepared: &Prepared, threads: usize, starts: Starts) -> Box<dyn FnOnce(Waker) -> Result<Opened>> {
-    let plan = prepared.plan.clone();
-    Box::new(move |waker| {
-        let wake: sources::Wake = Arc::new(move || waker.wake());
-        let pool = DecodePool::new(threads)?;
-        let open = |source: &SourcePlan| {
-            let kafka = matches!(source.kind, SourceKindPlan::Kafka { .. });
-            let limits = if kafka { Limits::default() } else { Limits::of_epochs(plan.epoch.max_rows, plan.epoch.max_bytes) };
-            let starts = starts.get(source.id.name()).filter(|_| kafka).map_or(&[][..], Vec::as_slice);
-            sources::open(source, plan.kafka.as_ref(), starts, limits, &pool, wake.clone())
-        };
-        let handles = plan.sources.iter().map(open).collect::<Result<_>>()?;
-        Ok(Opened { handles, pool })
-    })
 }
 
 /// Reads an export of progress records: one JSON object a line.

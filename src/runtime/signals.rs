@@ -9,8 +9,8 @@ use signal_hook::iterator::Signals;
 use crate::dataflow::Committed;
 use crate::error::{Error, Exit, Result};
 
-/// Listens for SIGINT and SIGTERM on a thread of its own; `stop` is set by the first, and whoever mints epochs is woken.
-pub fn listen(stop: Arc<AtomicBool>, committed: Committed) -> Result<()> {
+/// Listens for SIGINT and SIGTERM on a thread of its own; `stop` is set by the first, and whoever mints epochs is woken. `stays`: what is committed does.
+pub fn listen(stop: Arc<AtomicBool>, committed: Committed, stays: bool) -> Result<()> {
     let refused = |error: std::io::Error| Error::new(Exit::Internal, format!("signals cannot be handled: {error}"), "");
     let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(refused)?;
     let body = move || {
@@ -18,9 +18,8 @@ pub fn listen(stop: Arc<AtomicBool>, committed: Committed) -> Result<()> {
             if stop.swap(true, Ordering::SeqCst) {
                 std::process::exit(128 + signal);
             }
-            eprintln!(
-                "ending after the epochs in flight; what is committed stays, and the next run goes on from there (again: end at once)"
-            );
+            let then = if stays { "; what is committed stays, and the next run goes on from there" } else { "" };
+            eprintln!("ending after the epochs in flight{then} (again: end at once)");
             committed.advance(committed.get());
         }
     };

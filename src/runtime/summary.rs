@@ -12,7 +12,7 @@ use crate::progress::SinkTotals;
 use crate::render::{Prepared, Report};
 use crate::sinks::Target;
 use crate::telemetry::Figures;
-use crate::time::{Epoch, EventTime, Micros};
+use crate::time::{Epoch, EventTime, Micros, WorkTime};
 
 /// The closing summary.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -158,6 +158,9 @@ pub struct Speed {
     pub epoch_p50: u64,
     /// 99th percentile of the same.
     pub epoch_p99: u64,
+    /// What the components of the leading process took, the longest first.
+    #[serde(default)]
+    pub work: Vec<WorkTime>,
 }
 
 /// What one sink holds.
@@ -204,6 +207,7 @@ impl Summary {
             seconds: figures.elapsed().as_secs_f64(),
             epoch_p50: figures.epochs.value_at_quantile(0.5),
             epoch_p99: figures.epochs.value_at_quantile(0.99),
+            work: prepared.busy.so_far(),
         };
         for report in reports {
             summary.add(report, folder);

@@ -4,12 +4,14 @@ use std::fmt::{self, Display, Formatter, Write};
 
 use super::summary::{Labels, ModelPart, Output, Summary};
 use crate::metrics::Numbers;
-use crate::time::{EventTime, duration};
+use crate::time::{EventTime, WorkTime, duration};
 
 /// Inputs named in "strongest".
 const STRONGEST: usize = 5;
 /// Rises listed.
 const RISES: usize = 10;
+/// Components named in "work".
+const BUSIEST: usize = 5;
 
 impl Summary {
     /// The summary for a person; `file` is the pipeline file, for the commands it names.
@@ -69,6 +71,10 @@ impl Summary {
             micros(speed.epoch_p50),
             micros(speed.epoch_p99)
         )?;
+        let shares = work_shares(&speed.work, BUSIEST);
+        if !shares.is_empty() {
+            writeln!(out, "work     {shares}")?;
+        }
         writeln!(out, "\nwritten")?;
         for output in &self.outputs {
             writeln!(out, "  {:<22} {:>11} rows  {}", output.component, count(output.rows), place(output))?;
@@ -169,6 +175,14 @@ fn numbers(out: &mut String, name: &str, numbers: &Numbers, classification: bool
             count(numbers.cold_rows)
         )
     }
+}
+
+/// The shares of those that worked longest, in words; empty if nobody worked.
+fn work_shares(work: &[WorkTime], most: usize) -> String {
+    let total: f64 = work.iter().map(|time| time.seconds).sum();
+    let shown = work.iter().filter(|time| time.seconds > 0.0).take(most);
+    let shares: Vec<String> = shown.map(|time| format!("{} {} {:.0} %", time.component, time.work, 100.0 * time.seconds / total)).collect();
+    shares.join(", ")
 }
 
 /// A weight as a sentence.

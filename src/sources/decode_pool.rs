@@ -14,20 +14,21 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use crate::codecs::{self, Codec, CodecSpec, DecodedChunk, RawChunk};
 use crate::error::{Error, Exit, Result};
 use crate::ids::SourceIndex;
+use crate::time::{Busy, BusyTimes};
 
 /// Called from other threads when there is news for the thread that polls handles. It must not block.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
 
 /// Work for a thread.
 enum Job {
-    Decode { codec: &'static str, spec: Arc<CodecSpec>, chunk: RawChunk, done: Sender<Result<DecodedChunk>>, wake: Wake },
+    Decode { codec: &'static str, spec: Arc<CodecSpec>, chunk: RawChunk, done: Sender<Result<DecodedChunk>>, wake: Wake, busy: Busy },
     Stop,
 }
 
-/// Hands chunks to the threads; cheap to clone. Work handed in after the pool has stopped is dropped, which its receiver sees.
-#[derive(Clone)]
+/// Hands chunks of one source to the threads. Work handed in after the pool has stopped is dropped, which its receiver sees.
 pub(super) struct Decoding {
     jobs: Sender<Job>,
+    busy: Busy,
 }
 
 impl Decoding {
@@ -35,22 +36,24 @@ impl Decoding {
     pub fn submit(&self, codec: &'static str, spec: &Arc<CodecSpec>, chunk: RawChunk, wake: &Wake) -> Receiver<Result<DecodedChunk>> {
         let (done, result) = bounded(1);
         // A failed send drops `done`, which the receiver sees as the end.
-        let _ = self.jobs.send(Job::Decode { codec, spec: spec.clone(), chunk, done, wake: wake.clone() });
+        let busy = self.busy.clone();
+        let _ = self.jobs.send(Job::Decode { codec, spec: spec.clone(), chunk, done, wake: wake.clone(), busy });
         result
     }
 }
 
 /// The threads. Dropping it stops them after the chunks they are at.
 pub struct DecodePool {
-    decoding: Decoding,
+    jobs: Sender<Job>,
+    busy: BusyTimes,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl DecodePool {
-    /// Starts `threads` (at least one) threads.
-    pub fn new(threads: usize) -> Result<Self> {
+    /// Starts `threads` (at least one) threads; what sources take is counted in `busy`.
+    pub fn new(threads: usize, busy: BusyTimes) -> Result<Self> {
         let (jobs, queue) = unbounded();
-        let mut pool = Self { decoding: Decoding { jobs }, threads: Vec::new() };
+        let mut pool = Self { jobs, busy, threads: Vec::new() };
         for index in 0..threads.max(1) {
             let queue = queue.clone();
             let thread = std::thread::Builder::new().name(format!("decode-{index}")).spawn(move || work(&queue));
@@ -60,16 +63,21 @@ impl DecodePool {
         Ok(pool)
     }
 
-    /// What sources hand their chunks to.
-    pub(super) fn decoding(&self) -> Decoding {
-        self.decoding.clone()
+    /// What the source called `name` hands its chunks to.
+    pub(super) fn decoding(&self, name: &str) -> Decoding {
+        Decoding { jobs: self.jobs.clone(), busy: self.busy.of(format_args!("sources.{name}"), "decode") }
+    }
+
+    /// Counts what reading the source called `name` takes.
+    pub(super) fn reading(&self, name: &str) -> Busy {
+        self.busy.of(format_args!("sources.{name}"), "read")
     }
 }
 
 impl Drop for DecodePool {
     fn drop(&mut self) {
         for _ in &self.threads {
-            let _ = self.decoding.jobs.send(Job::Stop);
+            let _ = self.jobs.send(Job::Stop);
         }
         for thread in self.threads.drain(..) {
             let _ = thread.join();
@@ -80,9 +88,9 @@ impl Drop for DecodePool {
 /// What a decoding thread does.
 fn work(queue: &Receiver<Job>) {
     let mut codecs: BTreeMap<SourceIndex, (Arc<CodecSpec>, Box<dyn Codec>)> = BTreeMap::new();
-    while let Ok(Job::Decode { codec, spec, chunk, done, wake }) = queue.recv() {
+    while let Ok(Job::Decode { codec, spec, chunk, done, wake, busy }) = queue.recv() {
         let (source, partition, end) = (spec.source, chunk.partition, chunk.end);
-        let result = catch_unwind(AssertUnwindSafe(|| {
+        let decode = || {
             if codecs.get(&source).is_none_or(|(known, _)| !Arc::ptr_eq(known, &spec)) {
                 codecs.insert(source, (spec.clone(), codecs::build(codec, spec.clone())?));
             }
@@ -90,7 +98,8 @@ fn work(queue: &Receiver<Job>) {
                 Some((_, codec)) => codec.decode(chunk),
                 None => Err(Error::internal("a codec is missing")),
             }
-        }));
+        };
+        let result = catch_unwind(AssertUnwindSafe(|| busy.during(decode)));
         let result = result.unwrap_or_else(|_| {
             codecs.remove(&source);
             Err(Error::internal(format!("the codec `{codec}` failed in partition {} before position {end}", partition.0)))

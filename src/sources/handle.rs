@@ -11,6 +11,7 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
 
 use crate::codecs::{CodecSpec, DecodedChunk};
 use crate::error::{Error, Exit, Result};
+use crate::time::{Busy, clock};
 
 use super::{DecodePool, Decoding, Poll, SourceReader, SourceStatus, Wake};
 
@@ -122,6 +123,7 @@ pub struct SourceHandle {
     events: Receiver<Event>,
     head: Option<Event>,
     status: SourceStatus,
+    paced: bool,
     held: BTreeSet<u32>,
     ended: bool,
     budget: Arc<Budget>,
@@ -140,13 +142,31 @@ impl SourceHandle {
     ) -> Result<Self> {
         let (sender, events) = unbounded();
         let budget = Arc::new(Budget { load: Mutex::default(), freed: Condvar::new(), limits });
-        let status = reader.status();
-        let reading =
-            Reading { reader, spec, decoding: pool.decoding(), budget: budget.clone(), events: sender, wake, status: status.clone() };
+        let (status, paced) = (reader.status(), reader.is_paced());
+        let reading = Reading {
+            reader,
+            spec,
+            decoding: pool.decoding(name),
+            busy: pool.reading(name),
+            budget: budget.clone(),
+            events: sender,
+            wake,
+            status: status.clone(),
+        };
         let thread = std::thread::Builder::new().name(format!("read-{name}")).spawn(move || reading.run());
         let thread = thread
             .map_err(|error| Error::new(Exit::Limit, format!("cannot start a reading thread: {error}"), "raise the limit on processes"))?;
-        Ok(Self { name: name.to_string(), events, head: None, status, held: BTreeSet::new(), ended: false, budget, thread: Some(thread) })
+        Ok(Self {
+            name: name.to_string(),
+            events,
+            head: None,
+            status,
+            paced,
+            held: BTreeSet::new(),
+            ended: false,
+            budget,
+            thread: Some(thread),
+        })
     }
 
     /// The next records, if they are there. Never blocks. After an error the source gives nothing more.
@@ -195,6 +215,11 @@ impl SourceHandle {
         Error::internal(format!("the threads of source `{}` have ended early", self.name))
     }
 
+    /// Whether records come on a schedule, so that the pipeline is live though the source ends.
+    pub fn is_paced(&self) -> bool {
+        self.paced
+    }
+
     /// Names of the partitions, by `PartitionIndex`; a Kafka topic may gain some.
     pub fn partitions(&self) -> &[String] {
         &self.status.partitions
@@ -235,6 +260,7 @@ struct Reading {
     reader: Box<dyn SourceReader>,
     spec: Arc<CodecSpec>,
     decoding: Decoding,
+    busy: Busy,
     budget: Arc<Budget>,
     events: Sender<Event>,
     wake: Wake,
@@ -249,7 +275,11 @@ impl Reading {
             if let Some(held) = hold {
                 self.reader.hold(&held);
             }
+            let began = clock::now();
             let polled = self.reader.poll(limits.chunk_rows, limits.chunk_bytes);
+            if matches!(polled, Ok(Poll::Chunk(_))) {
+                self.busy.add(clock::now().duration_since(began).saturating_sub(self.reader.waited()));
+            }
             let status = self.reader.status();
             // A partition leaves idleness before its record and enters it after its last one; likewise it is behind until that one is handed over.
             self.update(SourceStatus {

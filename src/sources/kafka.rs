@@ -86,6 +86,8 @@ pub(super) struct KafkaReader {
     /// When the client last had more than was taken: until then a partition's silence says nothing.
     busy: Instant,
     polled: Instant,
+    /// How long the last poll waited for its first record.
+    waited: Duration,
     /// Partitions that are held back.
     held: BTreeSet<u32>,
     ready: VecDeque<RawChunk>,
@@ -123,6 +125,7 @@ impl KafkaReader {
             looked: clock::now(),
             busy: clock::now(),
             polled: clock::now(),
+            waited: Duration::ZERO,
             look: refresh_interval(kafka),
             held: BTreeSet::new(),
             ready: VecDeque::new(),
@@ -257,7 +260,7 @@ impl KafkaReader {
 
     /// Takes what the client holds, at most about so much.
     fn drain(&mut self, max_rows: usize, max_bytes: usize) {
-        let Self { consumer, partitions, topic, brokers, failed, missing, busy, .. } = self;
+        let Self { consumer, partitions, topic, brokers, failed, missing, busy, waited, .. } = self;
         let (mut rows, mut bytes, mut wait) = (0, 0, WAIT);
         let now = clock::now();
         while rows < max_rows && bytes < max_bytes {
@@ -295,8 +298,8 @@ impl KafkaReader {
                     tracing::debug!(target: "kafka", topic = topic.as_str(), "{error}");
                 }
             }
-            if rows > 0 {
-                wait = Duration::ZERO;
+            if rows > 0 && !wait.is_zero() {
+                (wait, *waited) = (Duration::ZERO, clock::now().saturating_duration_since(now));
             }
         }
         if rows >= max_rows || bytes >= max_bytes {
@@ -332,6 +335,7 @@ impl SourceReader for KafkaReader {
     }
 
     fn poll(&mut self, max_rows: usize, max_bytes: usize) -> Result<Poll> {
+        self.waited = Duration::ZERO;
         if let Some(chunk) = self.ready.pop_front() {
             return Ok(Poll::Chunk(chunk));
         }
@@ -422,6 +426,10 @@ impl SourceReader for KafkaReader {
             }
         }
         self.held.clone_from(held);
+    }
+
+    fn waited(&self) -> Duration {
+        self.waited
     }
 
     fn codec(&self) -> &'static str {

@@ -8,12 +8,14 @@
 
 mod card_transactions;
 mod decode_pool;
+mod feed;
 mod file;
 mod generator;
 mod glob;
 mod handle;
 mod kafka;
 mod kafka_client;
+mod paced;
 mod parquet;
 mod schema;
 mod table;
@@ -21,6 +23,7 @@ mod text;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::codecs::{CodecSpec, EventTimeFrom, RawChunk};
 use crate::error::Result;
@@ -28,6 +31,7 @@ use crate::ids::PartitionIndex;
 use crate::plan::{KafkaPlan, SourceKindPlan, SourcePlan};
 
 pub use decode_pool::{DecodePool, Wake};
+pub use feed::{Feed, Schedule};
 pub use generator::{Generator, generator_event_time, generator_names, generator_schema};
 pub use glob::expand;
 pub use handle::{Limits, Next, SourceHandle};
@@ -40,6 +44,7 @@ use file::FileReader;
 use generator::GeneratorReader;
 use kafka::KafkaReader;
 use kafka_client::{Watch, consumer, is_missing, judge, unanswered};
+use paced::PacedReader;
 use parquet::{ParquetCursor, schema_of_file};
 pub(crate) use schema::absolute;
 use schema::csv_header;
@@ -84,6 +89,16 @@ pub trait SourceReader: Send {
     /// partitions come one after another have nothing to hold back.
     fn hold(&mut self, _held: &BTreeSet<u32>) {}
 
+    /// Whether it gives its records on a schedule: the pipeline is live then, though the source ends.
+    fn is_paced(&self) -> bool {
+        false
+    }
+
+    /// How much of the last poll was spent waiting for records to come.
+    fn waited(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// Name of the codec for this reader's chunks.
     fn codec(&self) -> &'static str;
 }
@@ -125,6 +140,12 @@ pub fn open(
         reader.seek(starts)?;
     }
     SourceHandle::start(plan.id.name(), reader, codec_spec(plan), limits, pool, wake)
+}
+
+/// Opens a source whose records are in memory, to be given on the schedule of `feed`, which was loaded with it.
+pub fn open_paced(plan: &SourcePlan, feed: &Feed, pool: &DecodePool, wake: Wake) -> Result<SourceHandle> {
+    let reader = PacedReader::new(feed.of(plan)?, feed.schedule().clone());
+    SourceHandle::start(plan.id.name(), Box::new(reader), codec_spec(plan), Limits::default(), pool, wake)
 }
 
 /// What the codec of a source has to know.

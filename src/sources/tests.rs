@@ -14,6 +14,7 @@ use crate::data::{DeclaredColumn, DeclaredSchema, LogicalType, Reason, Rejected,
 use crate::error::{Error, Exit};
 use crate::ids::{ComponentId, SourceIndex};
 use crate::plan::TablePlan;
+use crate::time::{BusyTimes, clock};
 
 fn schema() -> DeclaredSchema {
     DeclaredSchema {
@@ -43,14 +44,19 @@ fn plan(kind: SourceKindPlan, schema: DeclaredSchema, event_time: Option<usize>)
 
 /// Reads a source to its end through a handle.
 fn read(plan: &SourcePlan, starts: &[(PartitionIndex, u64)], limits: Limits, threads: usize) -> Result<Vec<DecodedChunk>> {
-    let pool = DecodePool::new(threads)?;
+    drained(threads, |pool, wake| open(plan, None, starts, limits, pool, wake))
+}
+
+/// Takes all that a handle gives.
+fn drained(threads: usize, open: impl FnOnce(&DecodePool, Wake) -> Result<SourceHandle>) -> Result<Vec<DecodedChunk>> {
+    let pool = DecodePool::new(threads, BusyTimes::default())?;
     let bell = Arc::new((Mutex::new(0u64), Condvar::new()));
     let ring = bell.clone();
     let wake: Wake = Arc::new(move || {
         *ring.0.lock().unwrap() += 1;
         ring.1.notify_all();
     });
-    let mut handle = open(plan, None, starts, limits, &pool, wake)?;
+    let mut handle = open(&pool, wake)?;
     let mut chunks = Vec::new();
     loop {
         let rung = *bell.0.lock().unwrap();
@@ -183,6 +189,47 @@ fn generators_give_the_same_records_from_anywhere_and_keep_their_rate() {
     assert_eq!(reader(&unknown, None).err().unwrap().exit, Exit::Config);
 }
 
+#[test]
+fn records_on_a_schedule_are_those_of_the_source_and_never_come_early() {
+    for format in [Format::Json, Format::Csv, Format::Parquet] {
+        let folder = tempfile::tempdir().unwrap();
+        let plan = files(folder.path(), format);
+        let all = records(&read(&plan, &[], Limits::default(), 2).unwrap());
+        let feed = Feed::load(std::slice::from_ref(&plan), None, 50_000.0, 10_000).unwrap();
+        let begun = clock::now();
+        let given = drained(2, |pool, wake| open_paced(&plan, &feed, pool, wake)).unwrap();
+        assert!(begun.elapsed() >= Duration::from_millis(59), "3,000 records at 50,000 a second took {:?}", begun.elapsed());
+        assert_eq!((records(&given), feed.records()), (all.clone(), 3_000), "{format:?}");
+        let cut = Feed::load(std::slice::from_ref(&plan), None, 1e6, 1_600).unwrap();
+        assert_eq!(records(&drained(1, |pool, wake| open_paced(&plan, &cut, pool, wake)).unwrap()).0, all.0[..1_600]);
+        let numbers: Vec<(usize, Option<u32>)> = cut.numbers()[0].1.iter().map(|(_, of)| (of.len(), of.last().copied())).collect();
+        assert_eq!(numbers, [(1_500, Some(1_499)), (100, Some(1_599))]);
+        let nothing = folder.path().join("nothing");
+        std::fs::write(&nothing, "").unwrap();
+        if format == Format::Json {
+            let kind = SourceKindPlan::File { paths: vec![nothing.display().to_string()], format };
+            assert_eq!(Feed::load(&[super::tests::plan(kind, schema(), Some(1))], None, 1.0, 9).unwrap_err().exit, Exit::Data);
+        }
+    }
+}
+
+#[test]
+fn several_sources_on_one_schedule_are_merged_by_event_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = |index: u16, times: &[i64]| {
+        let path = folder.path().join(format!("{index}.ndjson"));
+        let lines = times.iter().map(|at| if *at < 0 { "{\n".to_string() } else { format!("{{\"id\":0,\"at\":{at}}}\n") });
+        std::fs::write(&path, lines.collect::<String>()).unwrap();
+        let kind = SourceKindPlan::File { paths: vec![path.display().to_string()], format: Format::Json };
+        SourcePlan { index: SourceIndex(index), ..plan(kind, schema(), Some(1)) }
+    };
+    // A record that cannot be decoded (-1 here) comes before all others; ties go to the first source.
+    let sources = [source(0, &[10, 30, -1, 20]), source(1, &[10, 11, 40])];
+    let feed = Feed::load(&sources, None, 1e6, 100).unwrap();
+    let numbers: Vec<Vec<u32>> = feed.numbers().into_iter().map(|(_, mut partitions)| partitions.remove(0).1).collect();
+    assert_eq!(numbers, [vec![0, 3, 4, 5], vec![1, 2, 6]]);
+}
+
 /// Gives chunks of one record and counts how far it is ahead; then fails, or turns idle and ends.
 struct Scripted {
     inner: Box<dyn SourceReader>,
@@ -217,7 +264,8 @@ impl SourceReader for Scripted {
 fn the_reader_waits_at_its_bounds_and_its_error_comes_after_its_records() {
     let folder = tempfile::tempdir().unwrap();
     let plan = files(folder.path(), Format::Json);
-    let pool = DecodePool::new(2).unwrap();
+    let busy = BusyTimes::default();
+    let pool = DecodePool::new(2, busy.clone()).unwrap();
     let polls = Arc::new(AtomicUsize::new(0));
     let scripted = Box::new(Scripted { inner: reader(&plan, None).unwrap(), polls: polls.clone(), fail_at: 20 });
     let spec = CodecSpec::new(plan.index, plan.schema.clone(), EventTimeFrom::Column(1), 1 << 20);
@@ -239,6 +287,9 @@ fn the_reader_waits_at_its_bounds_and_its_error_comes_after_its_records() {
         }
     };
     assert_eq!((taken, idle, error.exit), (20, true, Exit::Io));
+    let worked: Vec<String> =
+        busy.so_far().into_iter().map(|time| format!("{} {} {}", time.component, time.work, time.seconds > 0.0)).collect();
+    assert!(worked.len() == 2 && worked.contains(&"sources.s read true".into()) && worked.contains(&"sources.s decode true".into()));
     let scripted = Box::new(Scripted { inner: reader(&plan, None).unwrap(), polls, fail_at: usize::MAX });
     drop(SourceHandle::start("s", scripted, spec.clone(), limits, &pool, Arc::new(|| {})).unwrap());
     let mut orphan = SourceHandle::start("s", reader(&plan, None).unwrap(), spec, limits, &pool, Arc::new(|| {})).unwrap();

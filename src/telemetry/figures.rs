@@ -106,7 +106,7 @@ impl Figures {
 }
 
 /// A histogram of durations in microseconds, up to an hour, to three digits.
-fn durations() -> Result<Histogram<u64>> {
+pub fn durations() -> Result<Histogram<u64>> {
     let longest = Duration::from_secs(3_600).as_micros() as u64;
     Histogram::new_with_bounds(1, longest, 3).map_err(|error| Error::internal(format!("a histogram cannot be made: {error}")))
 }

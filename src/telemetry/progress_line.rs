@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Figures;
-use crate::time::clock;
+use crate::time::{BusyTimes, WorkTime, clock, work_between};
 
 const REDRAW: Duration = Duration::from_millis(200);
 const LOG_EVERY: Duration = Duration::from_secs(5);
@@ -16,17 +16,19 @@ pub struct ProgressLine {
     bar: Option<ProgressBar>,
     shown: Instant,
     quiet: bool,
+    busy: BusyTimes,
+    before: Vec<WorkTime>,
 }
 
 impl ProgressLine {
-    /// A live line if standard error is a terminal, log lines otherwise; nothing if `quiet`.
-    pub fn new(quiet: bool) -> Self {
+    /// A live line if standard error is a terminal, log lines otherwise, which also say what the components take; nothing if `quiet`.
+    pub fn new(quiet: bool, busy: BusyTimes) -> Self {
         let live = !quiet && std::io::stderr().is_terminal();
         let bar = live.then(|| {
             let style = ProgressStyle::with_template("{spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
             ProgressBar::new_spinner().with_style(style)
         });
-        Self { bar, shown: clock::now(), quiet }
+        Self { bar, shown: clock::now(), quiet, busy, before: Vec::new() }
     }
 
     /// Shows `figures` if it is time.
@@ -36,7 +38,7 @@ impl ProgressLine {
         if self.quiet || now.duration_since(self.shown) < every {
             return;
         }
-        self.shown = now;
+        let since = now.duration_since(std::mem::replace(&mut self.shown, now));
         let alarms: u64 = figures.alarms.values().sum();
         match &self.bar {
             Some(bar) => {
@@ -45,6 +47,9 @@ impl ProgressLine {
             }
             None => {
                 let loss = figures.losses.iter().map(|(model, loss)| format!("{model}={loss:.4}")).collect::<Vec<_>>().join(" ");
+                let work = self.busy.so_far();
+                let cores = cores(&work_between(&self.before, &work), since);
+                self.before = work;
                 tracing::info!(
                     rows = figures.rows_in,
                     rows_per_s = figures.rate().round(),
@@ -52,6 +57,7 @@ impl ProgressLine {
                     event_time = %figures.event_time,
                     loss,
                     alarms,
+                    cores,
                     "progress"
                 );
             }
@@ -64,6 +70,13 @@ impl ProgressLine {
             bar.finish_and_clear();
         }
     }
+}
+
+/// How many cores each component kept busy: `features.user/update=0.41 …`, the busiest first, those below a thousandth left out.
+fn cores(work: &[WorkTime], since: Duration) -> String {
+    let cores = work.iter().map(|time| (time, time.seconds / since.as_secs_f64().max(1e-9)));
+    let shown = cores.filter(|(_, cores)| *cores >= 0.001);
+    shown.map(|(time, cores)| format!("{}/{}={cores:.3}", time.component, time.work)).collect::<Vec<_>>().join(" ")
 }
 
 fn line(figures: &Figures, alarms: u64) -> String {

@@ -14,6 +14,7 @@ use super::*;
 use crate::data::{DeclaredColumn, DeclaredSchema, LogicalType};
 use crate::ids::{ComponentId, SourceIndex};
 use crate::sources::{DecodePool, Limits, Next, open};
+use crate::time::BusyTimes;
 
 fn plan(topic: &str, start: KafkaStart, idle_timeout: i64) -> SourcePlan {
     SourcePlan {
@@ -111,7 +112,7 @@ fn a_handle_decodes_messages_and_takes_their_timestamps() {
     send(&producer, "t", 2, 1, 501);
     producer.send(BaseRecord::<[u8], [u8]>::to("t").partition(0).timestamp(9)).unwrap();
     producer.flush(Duration::from_secs(20)).unwrap();
-    let pool = DecodePool::new(2).unwrap();
+    let pool = DecodePool::new(2, BusyTimes::default()).unwrap();
     let plan = plan("t", KafkaStart::Earliest, 10_000);
     let mut handle = open(&plan, Some(&cluster(&brokers)), &[], Limits::default(), &pool, Arc::new(|| {})).unwrap();
     let (mut times, mut rejected) = (Vec::new(), Vec::new());
