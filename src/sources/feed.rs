@@ -54,6 +54,9 @@ pub struct FedSource {
     pub codec: &'static str,
 }
 
+/// Numbers in a schedule, by name of the partition.
+pub type Numbers = Vec<(String, Vec<u32>)>;
+
 /// The records of all sources of a plan.
 #[derive(Debug)]
 pub struct Feed {
@@ -105,8 +108,8 @@ impl Feed {
         self.sources.iter().flat_map(|source| &source.chunks).map(|chunk| chunk.payload.bytes() as u64).sum()
     }
 
-    /// Numbers in the schedule of the records of each partition, in order of position: by source, then by partition.
-    pub fn numbers(&self) -> Vec<(SourceIndex, Vec<(String, Vec<u32>)>)> {
+    /// Numbers in the schedule of the records of each partition, in order of position.
+    pub fn numbers(&self) -> Vec<(SourceIndex, Numbers)> {
         let of_source = |source: &FedSource| {
             let mut of: Vec<(String, Vec<u32>)> = source.status.partitions.iter().map(|name| (name.clone(), Vec::new())).collect();
             let mut first = 0;

@@ -98,7 +98,7 @@ fn calls(arguments: &[CellType]) -> Vec<(Option<usize>, Resolved)> {
 
 /// Short and long keys: those over 11 bytes do not fit the head.
 fn key_text(key: u8) -> String {
-    if key % 2 == 0 { format!("k{key}") } else { format!("a key that is longer than a head holds, {key}") }
+    if key.is_multiple_of(2) { format!("k{key}") } else { format!("a key that is longer than a head holds, {key}") }
 }
 
 /// All records of a history as columns, one row a step.
@@ -138,7 +138,7 @@ fn columns(case: &Case) -> (KeyColumn, Updates) {
         arguments: case.spec.arguments.iter().enumerate().map(argument).collect(),
         filters: (0..case.spec.filters).map(|nth| records.iter().map(|record| record.passes[nth]).collect()).collect(),
     };
-    (KeyColumn::encode(&[keys.clone()], keys.len()), updates)
+    (KeyColumn::encode(std::slice::from_ref(&keys), keys.len()), updates)
 }
 
 /// The first step at which the view and the model disagree, or the view panics.
