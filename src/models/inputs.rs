@@ -118,25 +118,16 @@ fn fill_in(out: &mut [Group], full: &[u64], nulls: &[InputNulls], mean: &[Group]
     }
 }
 
-/// Means and variances after a row, if `inverse` is the reciprocal of every count with it, and the row scaled by them.
+/// Means and variances after a row, if `inverse` is the reciprocal of every count with it, and the row scaled by them. All are of one length. Flat, and a
+/// function of its own, so that the compiler sees neighbours and nothing that overlaps.
 #[inline(never)]
-fn advance(
-    x: &[Group],
-    inverse: f64,
-    (mean, var): (&[Group], &[Group]),
-    (next_mean, next_var): (&mut [Group], &mut [Group]),
-    z: &mut [Group],
-) {
-    let groups = x.len();
-    let (mean, var, next_mean, next_var, z) =
-        (&mean[..groups], &var[..groups], &mut next_mean[..groups], &mut next_var[..groups], &mut z[..groups]);
-    for c in 0..groups {
-        let (mut means, mut variances, mut scaled) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
-        for lane in 0..LANES {
-            let (m, v) = welford(x[c][lane], inverse, mean[c][lane], var[c][lane]);
-            (means[lane], variances[lane], scaled[lane]) = (m, v, standardise(x[c][lane], m, v));
-        }
-        (next_mean[c], next_var[c], z[c]) = (means, variances, scaled);
+fn advance(x: &[f64], inverse: f64, mean: &[f64], var: &[f64], next_mean: &mut [f64], next_var: &mut [f64], z: &mut [f64]) {
+    let width = x.len();
+    let (mean, var) = (&mean[..width], &var[..width]);
+    let (next_mean, next_var, z) = (&mut next_mean[..width], &mut next_var[..width], &mut z[..width]);
+    for at in 0..width {
+        let (m, v) = welford(x[at], inverse, mean[at], var[at]);
+        (next_mean[at], next_var[at], z[at]) = (m, v, standardise(x[at], m, v));
     }
 }
 
@@ -229,7 +220,9 @@ impl Inputs {
         let inverse = 1.0 / count;
         match self.track {
             Track::Standard => {
-                advance(x, inverse, (&self.mean, &self.var), (&mut self.next_mean, &mut self.next_var), z);
+                let (mean, var) = (self.mean.as_flattened(), self.var.as_flattened());
+                let (next_mean, next_var) = (self.next_mean.as_flattened_mut(), self.next_var.as_flattened_mut());
+                advance(x.as_flattened(), inverse, mean, var, next_mean, next_var, z.as_flattened_mut());
                 // What is not finite in a row or its mean is not finite in its variance.
                 all_finite(&self.next_var)
             }

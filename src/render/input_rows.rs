@@ -60,21 +60,13 @@ pub struct InputSources {
     width: usize,
 }
 
-/// Inputs that follow one another, all of them features of one lookup.
-struct Run {
-    /// The first of them.
-    first: usize,
-    /// The feature that each is.
-    features: Vec<u32>,
-    /// Whether their cells are floats; else integers.
-    floats: bool,
-}
-
 /// The inputs that are features of one lookup.
 #[derive(Default)]
 struct FromLookup {
-    /// Mostly all of a lookup are neighbours, whose names begin alike.
-    runs: Vec<Run>,
+    /// Inputs that follow one another: the first, and the feature of each. Mostly all of a lookup, whose names begin alike.
+    runs: Vec<(usize, Vec<u32>)>,
+    /// Those among them whose cells are integers.
+    integers: Vec<u32>,
     /// Bits of a feature row's validity that are all set if none of these inputs is null.
     needed: Vec<u64>,
     /// Bits of these inputs.
@@ -99,9 +91,12 @@ impl FromLookup {
 
     /// Also `input`, which is greater than those before it: it is `feature`.
     fn add(&mut self, input: usize, feature: usize, is_float: bool) {
-        match self.runs.last_mut().filter(|run| run.first + run.features.len() == input && run.floats == is_float) {
-            Some(run) => run.features.push(feature as u32),
-            None => self.runs.push(Run { first: input, features: vec![feature as u32], floats: is_float }),
+        match self.runs.last_mut().filter(|(first, features)| first + features.len() == input) {
+            Some((_, features)) => features.push(feature as u32),
+            None => self.runs.push((input, vec![feature as u32])),
+        }
+        if !is_float {
+            self.integers.push(input as u32);
         }
         set(&mut self.needed, feature);
         set(&mut self.inputs, input);
@@ -110,17 +105,23 @@ impl FromLookup {
 
     /// Reads feature rows into as many rows of inputs, of `width` numbers and `words` words, whose bits of validity are not set yet.
     fn read(&self, rows: &[FeatureRow<'_>], (x, width): (&mut [f64], usize), (valid, words): (&mut [u64], usize)) {
-        let features = self.inputs_of.len();
-        for run in &self.runs {
-            let (fours, rest) = run.features.as_chunks::<4>();
+        let known = self.inputs_of.len();
+        for (first, features) in &self.runs {
+            let (fours, rest) = features.as_chunks::<4>();
             for (at, four) in fours.iter().enumerate() {
-                copy(rows, features, four, x, (width, run.first + 4 * at), run.floats);
+                copy(rows, known, four, x, (width, first + 4 * at));
             }
-            for (at, one) in rest.iter().enumerate() {
-                copy(rows, features, &[*one], x, (width, run.first + 4 * fours.len() + at), run.floats);
+            match features.last_chunk::<4>() {
+                // Copied twice, which costs less than one by one.
+                Some(four) if !rest.is_empty() => copy(rows, known, four, x, (width, first + features.len() - 4)),
+                _ => rest.iter().enumerate().for_each(|(at, one)| copy(rows, known, &[*one], x, (width, first + at))),
             }
         }
         for ((x, valid), (_, present)) in x.chunks_exact_mut(width).zip(valid.chunks_exact_mut(words)).zip(rows) {
+            for input in &self.integers {
+                let x = &mut x[*input as usize];
+                *x = x.to_bits() as i64 as f64;
+            }
             for (valid, inputs) in valid.iter_mut().zip(&self.inputs) {
                 *valid |= inputs;
             }
@@ -146,22 +147,16 @@ impl FromLookup {
     }
 }
 
-/// Copies `N` of so many features of each row to neighbouring inputs, of `width` a row, from `first` on. Which these are is looked at once, not once a row.
+/// Copies the bits of `N` of so many features of each row to neighbouring inputs, of `width` a row, from `first` on. Which these are is looked at once, not
+/// once a row.
 #[inline(always)]
-fn copy<const N: usize>(
-    rows: &[FeatureRow<'_>],
-    features: usize,
-    which: &[u32; N],
-    x: &mut [f64],
-    (width, first): (usize, usize),
-    floats: bool,
-) {
+fn copy<const N: usize>(rows: &[FeatureRow<'_>], features: usize, which: &[u32; N], x: &mut [f64], (width, first): (usize, usize)) {
     let which = which.map(|feature| feature as usize);
     assert!(which.iter().all(|feature| *feature < features), "a feature that the lookup has");
     let targets = x.chunks_exact_mut(width).filter_map(|x| x.get_mut(first..)?.first_chunk_mut::<N>());
     for ((cells, _), out) in rows.iter().zip(targets) {
         let cells = &cells[..features];
-        *out = which.map(|feature| if floats { f64::from_bits(cells[feature]) } else { cells[feature] as i64 as f64 });
+        *out = which.map(|feature| f64::from_bits(cells[feature]));
     }
 }
 

@@ -41,15 +41,14 @@ impl Slot {
         Self { bytes: bytes.to_vec(), word, mask, last, first, column }
     }
 
-    /// The position behind these bytes, if they stand at `at`. One spacing may be the beginning of another, so there may be white space.
+    /// What stands behind these bytes, if `rest` begins with them. One spacing may be the beginning of another, so there may be white space.
     #[inline(always)]
-    fn behind(&self, data: &[u8], at: usize) -> Option<usize> {
-        let rest = data.get(at..)?;
+    fn behind<'d>(&self, rest: &'d [u8]) -> Option<&'d [u8]> {
         let matches = match rest.first_chunk::<16>() {
             Some(window) => (u128::from_le_bytes(*window) ^ self.word) & self.mask == 0 && (self.bytes.len() <= 16 || self.ends(rest)),
             None => rest.starts_with(&self.bytes),
         };
-        matches.then_some(at + self.bytes.len())
+        if matches { rest.get(self.bytes.len()..) } else { None }
     }
 
     /// Whether `rest`, of which the first 16 bytes are right, begins with these bytes, which are more.
@@ -101,27 +100,28 @@ impl Fast {
         rows: &mut RowBuffers,
     ) -> Option<()> {
         self.record += 1;
-        let (mut at, mut slot, mut found) = (start, 0, 0);
+        let (mut rest, mut slot, mut found) = (data.get(start..)?, 0, 0);
         if self.is_record {
             // The record that all of the template is: nothing to look for, and no column to come twice.
             for known in &self.template {
-                let Some(from) = known.behind(data, at) else { break };
-                at = match known.column {
+                let Some(behind) = known.behind(rest) else { break };
+                let length = match known.column {
                     Some(index) => {
                         found += 1;
-                        value(data, from, schema.columns.get(index)?, rows.columns.get_mut(index)?)?
+                        value(data, behind, schema.columns.get(index)?, rows.columns.get_mut(index)?)?
                     }
                     None if schema.closed => return None,
-                    None => skip_unknown(data, from)?,
+                    None => skip_unknown(data, behind)?,
                 };
+                rest = behind.get(length..)?;
                 slot += 1;
             }
-            if slot < self.template.len() || found < schema.columns.len() || byte(data, at) != b'}' {
+            if slot < self.template.len() || found < schema.columns.len() || byte(rest, 0) != b'}' {
                 let record = self.record;
                 self.template.iter().take(slot).filter_map(|known| known.column).for_each(|column| self.seen[column] = record);
             }
         }
-        let mut first = slot == 0;
+        let (mut at, mut first) = (data.len() - rest.len(), slot == 0);
         loop {
             if !first && byte(data, at) == b'}' {
                 break;
@@ -129,9 +129,9 @@ impl Fast {
             let column = match self.template.get(slot) {
                 Some(known)
                     if known.first == first
-                        && let Some(value) = known.behind(data, at) =>
+                        && let Some(behind) = known.behind(data.get(at..)?) =>
                 {
-                    at = value;
+                    at = data.len() - behind.len();
                     slot += 1;
                     known.column
                 }

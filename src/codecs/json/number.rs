@@ -80,52 +80,57 @@ fn ends_value(byte: u8) -> bool {
     byte == b',' || byte == b'}'
 }
 
-/// `integer` for the usual: up to 15 digits and a comma or a brace. `None` for all else.
+/// A sign, fifteen digits and what ends them, at least.
+type Window = [u8; 18];
+
+/// Eight bytes of the window from `at`, which is at most 10, as values of digits where they are digits.
 #[inline(always)]
-pub(super) fn short_integer(data: &[u8], at: usize) -> Option<(i64, usize)> {
-    let mut first = word(data, at) ^ ZEROS;
-    let negative = first as u8 == b'-' ^ b'0';
-    let at = at + usize::from(negative);
-    if negative {
-        first = word(data, at) ^ ZEROS;
-    }
+fn values_at(window: &Window, at: usize) -> u64 {
+    window.get(at..).and_then(|rest| rest.first_chunk::<8>()).map_or(ZEROS, |bytes| u64::from_le_bytes(*bytes) ^ ZEROS)
+}
+
+/// The integer that `rest` begins with and its length, for the usual: up to 15 digits and a comma or a brace. `None` for all else.
+#[inline(always)]
+pub(super) fn short_integer(rest: &[u8]) -> Option<(i64, usize)> {
+    let window: &Window = rest.first_chunk()?;
+    let sign = usize::from(window[0] == b'-');
+    let first = values_at(window, sign);
     let mut count = leading_digits(first);
     let mut value = number_of(first, count);
     if count == 8 {
-        let second = word(data, at + 8) ^ ZEROS;
+        let second = values_at(window, sign + 8);
         let more = leading_digits(second);
         value = value * TENS[more] + number_of(second, more);
         count += more;
     }
+    let length = sign + count;
     let starts_with_zero = first as u8 == 0 && count > 1;
-    if count == 0 || count == 16 || starts_with_zero || !ends_value(byte(data, at + count)) {
+    if count == 0 || count == 16 || starts_with_zero || !ends_value(window[length]) {
         return None;
     }
-    Some((if negative { -(value as i64) } else { value as i64 }, at + count))
+    Some((if sign == 1 { -(value as i64) } else { value as i64 }, length))
 }
 
-/// `float64` for the usual: fewer than eight digits, perhaps with a point among them, and a comma or a brace. `None` for all else.
+/// The nearest float64 to the number that `rest` begins with and its length, for the usual: fewer than eight digits with a point among them and a comma or
+/// a brace. `None` for all else.
 #[inline(always)]
-pub(super) fn short_float64(data: &[u8], at: usize) -> Option<(f64, usize)> {
-    let mut first = word(data, at) ^ ZEROS;
-    let negative = first as u8 == b'-' ^ b'0';
-    let at = at + usize::from(negative);
-    if negative {
-        first = word(data, at) ^ ZEROS;
-    }
+pub(super) fn short_float64(rest: &[u8]) -> Option<(f64, usize)> {
+    let window: &Window = rest.first_chunk()?;
+    let sign = usize::from(window[0] == b'-');
+    let first = values_at(window, sign);
     let whole = leading_digits(first);
-    // The digits before the point and those behind it as one number: what the point leaves free moves up, and nothing that is a digit.
+    // The digits before the point and those behind it as one number: what stands behind the point moves to its place.
     let before = (1u64 << ((8 * whole) & 63)) - 1;
     let digits = (first & before) | (first >> 8 & !before) | 0xff << 56;
     let count = leading_digits(digits);
-    let (places, end) = (count.wrapping_sub(whole), at + count + 1);
+    let (places, length) = (count.wrapping_sub(whole), sign + count + 1);
     let plain = whole != 0 && whole < count && (first as u8 != 0 || whole == 1) && (first >> ((8 * whole) & 63)) as u8 == b'.' ^ b'0';
-    if !plain || !ends_value(byte(data, end)) {
+    if !plain || !ends_value(window[length]) {
         return None;
     }
     // Below 10^7 over a power of ten: one exact division.
     let value = number_of(digits, count) as i64 as f64 / POWERS[places & 7];
-    Some((if negative { -value } else { value }, end))
+    Some((if sign == 1 { -value } else { value }, length))
 }
 
 /// The integer at `at` and the position behind it; `None` if what stands there is none, or does not fit.
@@ -318,12 +323,34 @@ mod tests {
             let expected: f32 = text.parse().unwrap();
             assert_eq!(number.float32(text.as_bytes()).map(f32::to_bits), expected.is_finite().then_some(expected.to_bits()), "{text}");
             assert_eq!(number.integer(), text.parse::<i64>().ok(), "{text}");
-            for tail in ["", ",", "}          ", "\n123456789"] {
+            for tail in ["", ",", "}          ", ",\"a\":1234567890123456}", "\n123456789"] {
                 let data = format!("{text}{tail}");
                 let quick = float64(data.as_bytes(), 0).map(|(value, end)| (value.to_bits(), end));
                 assert_eq!(quick, number.float64(text.as_bytes()).map(|value| (value.to_bits(), text.len())), "{data}");
                 assert_eq!(integer(data.as_bytes(), 0), number.integer().map(|value| (value, text.len())), "{data}");
+                if let Some((value, length)) = short_float64(data.as_bytes()) {
+                    assert_eq!(Some((value.to_bits(), length)), quick, "{data}");
+                }
+                if let Some(short) = short_integer(data.as_bytes()) {
+                    assert_eq!(Some(short), integer(data.as_bytes(), 0), "{data}");
+                }
             }
+        }
+    }
+
+    #[test]
+    fn what_most_numbers_look_like_is_short() {
+        for (text, value) in [("0", 0), ("7", 7), ("-12345678", -12_345_678), ("999999999999999", 999_999_999_999_999)] {
+            assert_eq!(short_integer(format!("{text},\"a\":\"some more text\"").as_bytes()), Some((value, text.len())), "{text}");
+        }
+        for text in ["0.5", "-0.0", "20.25", "-1234.567", "123456.7", "1.234567"] {
+            let value: f64 = text.parse().unwrap();
+            let found = short_float64(format!("{text}}}\n{{\"a\":\"some more text\"").as_bytes());
+            assert_eq!(found.map(|(value, length)| (value.to_bits(), length)), Some((value.to_bits(), text.len())), "{text}");
+        }
+        for text in ["01", "-", "1234567890123456", "1 ", "1.", ".5", "01.5", "1.5e3", "1..5", "12345678.5", "1.5-", "1-5"] {
+            let data = format!("{text},\"a\":\"some more text\"");
+            assert_eq!((short_integer(data.as_bytes()), short_float64(data.as_bytes())), (None, None), "{text}");
         }
     }
 

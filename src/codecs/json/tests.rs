@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray};
-use arrow::datatypes::{Float64Type, Int64Type};
+use arrow::datatypes::{Date32Type, Decimal128Type, Float32Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
+use serde_json::{Value, json};
 
 use super::*;
 use crate::codecs::{MAX_KEPT, Message, MessageChunk, Span, TextChunk};
@@ -384,4 +385,146 @@ fn key_order_spacing_and_missing_fields_change_nothing() {
     assert_eq!(chunk.times, [1_000_000; 4]);
     assert_eq!(chunk.rows.column(2).as_primitive::<Float64Type>().values(), &[2.0; 4]);
     assert!((0..4).all(|row| chunk.rows.column(4).as_string::<i32>().value(row) == "a" && chunk.rows.column(6).is_null(row)));
+}
+
+impl Random {
+    /// Any string, of ASCII with and without escapes, of characters of every length, of controls.
+    fn any_text(&mut self) -> String {
+        let below = [0x80, 0x80, 0x80, 0x20, 0x800, 0xFFFF, 0x11_0000][self.below(7)];
+        (0..self.below(30)).filter_map(|_| char::from_u32(self.below(below) as u32)).collect()
+    }
+
+    /// Any float.
+    fn any_float(&mut self) -> f64 {
+        loop {
+            let bits = self.0.next_u64();
+            let value =
+                if self.below(2) == 0 { f64::from_bits(bits) } else { (bits >> self.below(64)) as f64 / [1.0, 100.0, 1e6][self.below(3)] };
+            if value.is_finite() {
+                return value;
+            }
+        }
+    }
+
+    /// Any JSON.
+    fn any_json(&mut self, depth: usize) -> Value {
+        match self.below(if depth > 4 { 5 } else { 7 }) {
+            0 => Value::Null,
+            1 => json!(self.below(2) == 0),
+            2 => json!(self.0.next_u64() as i64),
+            3 => json!(self.any_float()),
+            4 => json!(self.any_text()),
+            5 => (0..self.below(5)).map(|_| self.any_json(depth + 1)).collect(),
+            _ => Value::Object((0..self.below(5)).map(|_| (self.any_text(), self.any_json(depth + 1))).collect()),
+        }
+    }
+
+    /// Members as serde_json writes them, in any order, with any spacing, some characters as escapes.
+    fn object(&mut self, mut members: Vec<(String, String)>) -> String {
+        for index in (1..members.len()).rev() {
+            // Mostly in one order, as records of a source are.
+            if self.1 {
+                members.swap(index, self.below(index + 1));
+            }
+        }
+        let mut space = || if self.1 { [" ", "\t", "\r\n", "  ", ""][self.below(5)] } else { "" };
+        let members: Vec<String> = members
+            .iter()
+            .map(|(name, value)| format!("{}{}{}:{}{value}{}", space(), serde_json::to_string(name).unwrap(), space(), space(), space()))
+            .collect();
+        let text = format!("{{{}}}", members.join(","));
+        let escape = self.below(4) == 0;
+        let units = |letter: char| letter.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")).collect::<String>();
+        text.chars().map(|letter| if escape && !letter.is_ascii() { units(letter) } else { letter.to_string() }).collect()
+    }
+}
+
+#[test]
+fn what_serde_json_writes_is_read_as_it_was() {
+    let part = LogicalType::Struct(vec![column("a", LogicalType::Int32, false), column("b", LogicalType::String, true)]);
+    let columns = vec![
+        column("id", LogicalType::Int64, false),
+        column("ts", LogicalType::Timestamp(TimestampUnit::Millisecond), false),
+        column("amount", LogicalType::Float64, false),
+        column("name", LogicalType::String, true),
+        column("flag", LogicalType::Bool, true),
+        column("small", LogicalType::Int32, true),
+        column("ratio", LogicalType::Float32, true),
+        column("price", LogicalType::Decimal(12, 2), true),
+        column("day", LogicalType::Date, true),
+        column("tags", LogicalType::List(Box::new(column("item", LogicalType::String, false))), true),
+        column("part", part, true),
+        column("n\"ä\\me\u{1}", LogicalType::String, false),
+    ];
+    let names: Vec<String> = columns.iter().map(|column| column.name.clone()).collect();
+    let schema = DeclaredSchema { columns, closed: false };
+    let spec = CodecSpec::new(SourceIndex(0), schema, EventTimeFrom::Column(1), 1 << 20);
+    let epoch = chrono::DateTime::UNIX_EPOCH;
+    let mut random = Random(ChaCha8Rng::from_seed([13; 32]), false);
+    for round in 0..3_000 {
+        random.1 = round % 3 == 0;
+        let (id, amount, small) = (random.0.next_u64() as i64 >> random.below(64), random.any_float(), random.0.next_u32() as i32);
+        let ratio = f32::from_bits(random.0.next_u32());
+        let ratio = Some(ratio).filter(|ratio| ratio.is_finite());
+        let (millis, cents, days) =
+            (random.below(4_000_000_000_000) as i64, random.below(1_000_000) as i64 - 500_000, random.below(40_000) as i32);
+        let (name, last) = (random.any_text(), random.any_text());
+        let flag = [None, Some(true), Some(false)][random.below(3)];
+        let tags: Vec<String> = (0..random.below(4)).map(|_| random.any_text()).collect();
+        let (a, b) = (random.0.next_u32() as i32, Some(random.any_text()).filter(|text| text.len() % 2 == 0));
+        let at = epoch + chrono::TimeDelta::milliseconds(millis);
+        let ts = if random.below(3) == 0 { json!(at.to_rfc3339()) } else { json!(millis) };
+        let day = (epoch + chrono::TimeDelta::days(days.into())).format("%Y-%m-%d").to_string();
+        let sign = if cents < 0 { "-" } else { "" };
+        let part = random.object(vec![("a".into(), a.to_string()), ("b".into(), json!(b).to_string())]);
+        let values = [
+            json!(id).to_string(),
+            ts.to_string(),
+            json!(amount).to_string(),
+            json!(name).to_string(),
+            json!(flag).to_string(),
+            json!(small).to_string(),
+            serde_json::to_string(&ratio).unwrap(),
+            format!("{sign}{}.{:02}", cents.abs() / 100, cents.abs() % 100),
+            json!(day).to_string(),
+            json!(tags).to_string(),
+            part,
+            json!(last).to_string(),
+        ];
+        let mut members: Vec<(String, String)> = names.iter().cloned().zip(values).collect();
+        for extra in 0..random.below(3) {
+            members.push((format!("extra {extra}{}", random.any_text()), random.any_json(0).to_string()));
+        }
+        let record = random.object(members);
+        let chunk = lines(&[record.clone().into_bytes()], spec.clone());
+        assert!(chunk.rejected.is_empty(), "{record}: {:?}", chunk.rejected);
+        assert_eq!(chunk.times, [millis * 1_000], "{record}");
+        let rows = &chunk.rows;
+        let text = |column: usize| rows.column(column).as_string::<i32>().value(0).to_string();
+        assert_eq!(rows.column(0).as_primitive::<Int64Type>().value(0), id, "{record}");
+        assert_eq!(rows.column(1).as_primitive::<TimestampMicrosecondType>().value(0), millis * 1_000, "{record}");
+        assert_eq!(rows.column(2).as_primitive::<Float64Type>().value(0).to_bits(), amount.to_bits(), "{record}");
+        assert_eq!(text(3), name, "{record}");
+        assert_eq!(rows.column(4).as_boolean().iter().next().flatten(), flag, "{record}");
+        assert_eq!(rows.column(5).as_primitive::<Int32Type>().value(0), small, "{record}");
+        assert_eq!(
+            rows.column(6).as_primitive::<Float32Type>().iter().next().flatten().map(f32::to_bits),
+            ratio.map(f32::to_bits),
+            "{record}"
+        );
+        assert_eq!(rows.column(7).as_primitive::<Decimal128Type>().value(0), i128::from(cents), "{record}");
+        assert_eq!(rows.column(8).as_primitive::<Date32Type>().value(0), days, "{record}");
+        let items = rows.column(9).as_list::<i32>().value(0);
+        assert_eq!(items.as_string::<i32>().iter().map(|item| item.unwrap().to_string()).collect::<Vec<_>>(), tags, "{record}");
+        let fields = rows.column(10).as_struct();
+        assert_eq!(fields.column(0).as_primitive::<Int32Type>().value(0), a, "{record}");
+        assert_eq!(fields.column(1).as_string::<i32>().iter().next().flatten().map(str::to_string), b, "{record}");
+        assert_eq!(text(11), last, "{record}");
+        if round % 20 == 0 {
+            // No part of a record is a record.
+            let prefixes: Vec<Vec<u8>> = (1..record.len()).map(|end| record.as_bytes()[..end].to_vec()).collect();
+            let chunk = lines(&prefixes, spec.clone());
+            assert_eq!((chunk.rejected.len(), chunk.rows.num_rows()), (prefixes.len(), 0), "{record}");
+        }
+    }
 }

@@ -32,11 +32,11 @@ fn special(data: &[u8], mut at: usize) -> usize {
     at
 }
 
-/// The plain string of up to 15 bytes that begins with the quote at `at`: its length, and the sixteen bytes that begin with it. `None` where what stands
-/// there is none, or too near to the end of `data`.
+/// The plain string of up to 15 bytes that `rest` begins with: its length, and the sixteen bytes that begin with it. `None` where what stands there is
+/// none, or too near to the end.
 #[inline(always)]
-pub(super) fn short_string(data: &[u8], at: usize) -> Option<(usize, &[u8; 16])> {
-    let [quote, text @ ..] = data.get(at..)?.first_chunk::<17>()?;
+pub(super) fn short_string(rest: &[u8]) -> Option<(usize, &[u8; 16])> {
+    let [quote, text @ ..] = rest.first_chunk::<17>()?;
     let (first, second) = (text.first_chunk::<8>()?, text.last_chunk::<8>()?);
     let mut length = 0;
     let mut word = u64::from_le_bytes(*first);

@@ -10,54 +10,56 @@ use super::text::{escaped_string, plain_string, short_string};
 /// Deepest nesting of unknown fields that is skipped here; deeper ones are for the reference path.
 const MAX_SKIP: usize = 32;
 
-/// Appends the value at `at`, or behind the white space there, to its column; returns the position behind it. What most values look like is read in place.
+/// Appends the value that `rest`, the end of `data`, begins with, perhaps behind white space, to its column; returns its length. What most values look like
+/// is read in place.
 #[inline(always)]
-pub(super) fn value(data: &[u8], at: usize, column: &DeclaredColumn, buffer: &mut ColumnBuffer) -> Option<usize> {
-    let end = match &mut buffer.values {
+pub(super) fn value(data: &[u8], rest: &[u8], column: &DeclaredColumn, buffer: &mut ColumnBuffer) -> Option<usize> {
+    let length = match &mut buffer.values {
         Values::Int64(values) => {
-            let Some((value, end)) = number::short_integer(data, at) else { return any_value(data, at, column, buffer) };
+            let Some((value, length)) = number::short_integer(rest) else { return any_value(data, rest, column, buffer) };
             in_bounds(column, value as f64).then_some(())?;
             values.push(value);
-            end
+            length
         }
         Values::Float64(values) => {
-            let Some((value, end)) = number::short_float64(data, at) else { return any_value(data, at, column, buffer) };
+            let Some((value, length)) = number::short_float64(rest) else { return any_value(data, rest, column, buffer) };
             in_bounds(column, value).then_some(())?;
             values.push(value);
-            end
+            length
         }
         Values::Timestamp(values) => {
-            let (Some((value, end)), LogicalType::Timestamp(unit)) = (number::short_integer(data, at), &column.kind) else {
-                return any_value(data, at, column, buffer);
+            let (Some((value, length)), LogicalType::Timestamp(unit)) = (number::short_integer(rest), &column.kind) else {
+                return any_value(data, rest, column, buffer);
             };
             values.push(value.checked_mul(unit.micros())?);
-            end
+            length
         }
         Values::Text { ends, bytes } if column.allowed.is_empty() => {
-            let Some((length, text)) = short_string(data, at) else { return any_value(data, at, column, buffer) };
+            let Some((length, text)) = short_string(rest) else { return any_value(data, rest, column, buffer) };
             let behind = bytes.len() + length;
             bytes.extend_from_slice(text);
             bytes.truncate(behind);
             ends.push(behind as i32);
-            at + length + 2
+            length + 2
         }
-        _ => return any_value(data, at, column, buffer),
+        _ => return any_value(data, rest, column, buffer),
     };
     buffer.nulls.append_non_null();
-    Some(end)
+    Some(length)
 }
 
 /// `value` for all that can stand there.
 #[inline(never)]
-fn any_value(data: &[u8], at: usize, column: &DeclaredColumn, buffer: &mut ColumnBuffer) -> Option<usize> {
-    let at = skip_space(data, at);
+fn any_value(data: &[u8], rest: &[u8], column: &DeclaredColumn, buffer: &mut ColumnBuffer) -> Option<usize> {
+    let start = data.len() - rest.len();
+    let at = skip_space(data, start);
     if byte(data, at) == b'n' {
         let end = literal(data, at, b"null")?;
         if !column.nullable {
             return None;
         }
         buffer.push_null();
-        return Some(end);
+        return Some(end - start);
     }
     let end = match &mut buffer.values {
         Values::Int64(values) => {
@@ -104,7 +106,7 @@ fn any_value(data: &[u8], at: usize, column: &DeclaredColumn, buffer: &mut Colum
         _ => other_value(data, at, column, buffer)?,
     };
     buffer.nulls.append_non_null();
-    Some(end)
+    Some(end - start)
 }
 
 /// Appends a value of one of the less frequent types, without its validity.
@@ -163,10 +165,11 @@ fn other_value(data: &[u8], at: usize, column: &DeclaredColumn, buffer: &mut Col
     })
 }
 
-/// `value` as a call, for what lies inside of lists and structs, and for records that the template is not.
+/// Appends the value at `at` to its column; returns the position behind it. For what lies inside of lists and structs, and for records that the template
+/// is not.
 #[inline(never)]
 pub(super) fn nested(data: &[u8], at: usize, column: &DeclaredColumn, buffer: &mut ColumnBuffer) -> Option<usize> {
-    value(data, at, column, buffer)
+    Some(at + value(data, data.get(at..)?, column, buffer)?)
 }
 
 /// Appends the items of the array at `at`.
@@ -230,12 +233,15 @@ fn fields(data: &[u8], at: usize, columns: &[DeclaredColumn], buffers: &mut [Col
     Some(at + 1)
 }
 
-/// `skip_value` for a field that is not declared, which mostly is a short text.
+/// The length of the value of a field that is not declared, which mostly is a short text, at the beginning of `rest`, the end of `data`.
 #[inline(always)]
-pub(super) fn skip_unknown(data: &[u8], at: usize) -> Option<usize> {
-    match short_string(data, at) {
-        Some((length, _)) => Some(at + length + 2),
-        None => skip_value(data, skip_space(data, at), 0),
+pub(super) fn skip_unknown(data: &[u8], rest: &[u8]) -> Option<usize> {
+    match short_string(rest) {
+        Some((length, _)) => Some(length + 2),
+        None => {
+            let start = data.len() - rest.len();
+            Some(skip_value(data, skip_space(data, start), 0)? - start)
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Stochastic gradient descent with a constant rate: `w ← w − lr · g` (Robbins and Monro, 1951).
 
 use super::Optimizer;
-use crate::models::lanes::{Group, LANES, all_finite};
+use crate::models::lanes::{Group, all_finite};
 
 /// The state of SGD: none but its rate.
 #[derive(Clone, Debug)]
@@ -15,25 +15,24 @@ impl Sgd {
     }
 }
 
-/// `next = w − lr · slope(z, w)`, element by element.
+/// `next = w − lr · slope(z, w)`, element by element. All are of one length.
 #[inline(always)]
-fn step(weights: &[Group], z: &[Group], next: &mut [Group], lr: f64, slope: impl Fn(f64, f64) -> f64) {
-    for ((w, z), next) in weights.iter().zip(z).zip(next) {
-        let mut stepped = [0.0; LANES];
-        for lane in 0..LANES {
-            stepped[lane] = w[lane] - lr * slope(z[lane], w[lane]);
-        }
-        *next = stepped;
+fn step(weights: &[f64], z: &[f64], next: &mut [f64], lr: f64, slope: impl Fn(f64, f64) -> f64) {
+    let width = weights.len();
+    let (z, next) = (&z[..width], &mut next[..width]);
+    for at in 0..width {
+        next[at] = weights[at] - lr * slope(z[at], weights[at]);
     }
 }
 
 impl Optimizer for Sgd {
     fn propose(&mut self, weights: &[Group], z: &[Group], gradient: f64, l2: f64, next: &mut [Group]) -> bool {
+        let (w, x, to) = (weights.as_flattened(), z.as_flattened(), next.as_flattened_mut());
         // Without a penalty its term only adds a zero, which changes no weight.
         if l2 == 0.0 {
-            step(weights, z, next, self.lr, |z, _| z * gradient);
+            step(w, x, to, self.lr, |z, _| z * gradient);
         } else {
-            step(weights, z, next, self.lr, |z, w| z * gradient + l2 * w);
+            step(w, x, to, self.lr, |z, w| z * gradient + l2 * w);
         }
         all_finite(next)
     }
