@@ -160,13 +160,6 @@ fn has_escape(word: u64) -> bool {
     found & HIGH != 0
 }
 
-/// The first `count` of eight bytes as a word, spaces behind them.
-#[inline(always)]
-fn first_of(bytes: Option<&[u8; 8]>, count: usize) -> u64 {
-    let counts = u64::MAX.checked_shr(64 - 8 * count as u32).unwrap_or(0);
-    (bytes.map_or(SPACES, |bytes| u64::from_le_bytes(*bytes)) & counts) | (SPACES & !counts)
-}
-
 /// Appends a JSON string with its quotes.
 #[inline]
 pub(crate) fn string(out: &mut Vec<u8>, text: &str) {
@@ -176,18 +169,6 @@ pub(crate) fn string(out: &mut Vec<u8>, text: &str) {
 /// The same for the text that is `data[start..end]`; fastest where `data` goes on behind `end`.
 #[inline]
 pub(crate) fn string_part(out: &mut Vec<u8>, data: &[u8], start: usize, end: usize) {
-    let length = end - start;
-    if length <= 16
-        && let Some(window) = data.get(start..).and_then(|rest| rest.first_chunk::<16>())
-        && !has_escape(first_of(window[..8].first_chunk(), length.min(8)))
-        && (length <= 8 || !has_escape(first_of(window[8..].first_chunk(), length - 8)))
-    {
-        out.push(b'"');
-        out.extend_from_slice(window);
-        out.truncate(out.len() - 16 + length);
-        out.push(b'"');
-        return;
-    }
     let text = &data[start..end];
     let (words, rest) = text.as_chunks::<8>();
     let window = data.get(end - rest.len()..).and_then(|rest| rest.first_chunk::<8>());
@@ -300,6 +281,67 @@ mod tests {
         assert_eq!(text(|o| assert!(float32(o, 0.1))), "0.1");
         assert_eq!(text(|o| assert!(!float64(o, f64::NAN))), "null");
         assert_eq!(text(|o| assert!(!float32(o, f32::INFINITY))), "null");
+    }
+
+    /// Significant digits and the power of ten of the first: what all spellings of a number share.
+    fn digits(text: &str) -> (bool, String, i32) {
+        let (negative, text) = (text.starts_with('-'), text.trim_start_matches('-'));
+        let (mantissa, exponent) = text.split_once('e').unwrap_or((text, "0"));
+        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+        let all = format!("{whole}{fraction}");
+        let zeros = all.len() - all.trim_start_matches('0').len();
+        let power = exponent.parse::<i32>().unwrap() + whole.len() as i32 - 1 - zeros as i32;
+        let significant = all.trim_matches('0').to_string();
+        if significant.is_empty() { (negative, significant, 0) } else { (negative, significant, power) }
+    }
+
+    /// Whether a number has the digits that std gives it. Of two spellings as short and as near, either will do: then one digit more, a five, is the exact
+    /// value, and as many digits are right.
+    fn is_as_std(shown: &str, std: &str, exact: &str) -> bool {
+        let (shown, std, exact) = (digits(shown), digits(std), digits(exact));
+        shown == std
+            || ((shown.0, shown.1.len(), shown.2) == (std.0, std.1.len(), std.2)
+                && exact.1.len() == std.1.len() + 1
+                && exact.1.ends_with('5'))
+    }
+
+    #[test]
+    fn numbers_have_the_digits_that_std_prints() {
+        use rand_chacha::ChaCha8Rng;
+        use rand_chacha::rand_core::{RngCore, SeedableRng};
+        let mut random = ChaCha8Rng::from_seed([5; 32]);
+        for round in 0..60_000 {
+            let bits = random.next_u64();
+            let power = 10f64.powi((random.next_u32() % 12) as i32);
+            let double = match round % 4 {
+                0 => f64::from_bits(bits),
+                1 => ((bits >> (random.next_u32() % 64)) as i64 >> 1) as f64 / power,
+                2 => f64::from_bits(bits & 0x7FF << 52 | bits & 3) * if bits & 4 == 0 { 1.0 } else { -1.0 },
+                _ => (bits % 2_000_000) as f64 / 100.0,
+            };
+            if double.is_finite() {
+                let shown = text(|o| assert!(float64(o, double)));
+                assert_eq!(shown.parse::<f64>().unwrap().to_bits(), double.to_bits(), "{shown}");
+                assert!(is_as_std(&shown, &format!("{double:e}"), &format!("{double:.800e}")), "{shown}");
+                assert_eq!(serde_json::to_string(&double).unwrap(), shown);
+            }
+            let single = if round % 2 == 0 { f32::from_bits(bits as u32) } else { (bits % 100_000) as f32 / 100.0 };
+            if single.is_finite() {
+                let shown = text(|o| assert!(float32(o, single)));
+                assert_eq!(shown.parse::<f32>().unwrap().to_bits(), single.to_bits(), "{shown}");
+                assert!(is_as_std(&shown, &format!("{single:e}"), &format!("{single:.200e}")), "{shown}");
+            }
+            let shift = random.next_u32() % 128;
+            let wide = (i128::from(bits as i64) << 64 | i128::from(random.next_u64())) >> shift;
+            assert_eq!(text(|o| integer(o, wide as i64)), format!("{}", wide as i64));
+            assert_eq!(text(|o| integer(o, wide as u64)), format!("{}", wide as u64));
+            assert_eq!(text(|o| integer(o, wide as i32)), format!("{}", wide as i32));
+            let scale = (random.next_u32() % 39) as usize;
+            let padded = format!("{:0>width$}", wide.unsigned_abs(), width = scale + 1);
+            let (whole, fraction) = padded.split_at(padded.len() - scale);
+            let want = format!("{}{whole}{}{fraction}", if wide < 0 { "-" } else { "" }, if scale > 0 { "." } else { "" });
+            assert_eq!(text(|o| decimal(o, wide, scale as i8)), want);
+        }
     }
 
     #[test]
