@@ -15,14 +15,16 @@
 //! CPU time and peak memory are those of the process, from Linux' `/proc`. Events/s are over the whole process, start and end included; the reference
 //! counts itself, without its start and without reading its input, which it holds in memory.
 
+mod measured;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
-use std::time::{Duration, Instant};
 
 use arrow::array::AsArray;
 use arrow::datatypes::{DataType, Float64Type, Int64Type};
+use measured::{Fallible, Process, number, own_rate, setting};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -36,8 +38,6 @@ const FIRST_ALARMS: [&str; 2] = ["2188", "1200055"];
 /// How far a feature may be from the reference, relative to max(1, |reference|).
 const TOLERANCE: f64 = 1e-9;
 
-type Fallible<T> = Result<T, String>;
-
 /// One run of a program.
 #[derive(Clone, Debug, Default)]
 struct Measured {
@@ -46,13 +46,10 @@ struct Measured {
     peak_mib: f64,
 }
 
-/// What is measured: a name, the CPUs it may use, and how it is run.
+/// What is measured: a name, and how it is run.
 struct Entrant {
     name: &'static str,
-    pinned: bool,
-    program: PathBuf,
-    arguments: Vec<String>,
-    environment: Vec<(&'static str, PathBuf)>,
+    process: Process,
     /// The program prints its own rate; else the process is timed.
     counts_itself: bool,
     runs: Vec<Measured>,
@@ -80,7 +77,7 @@ fn bench() -> Fallible<bool> {
     fs::create_dir_all(&scratch).map_err(|error| format!("cannot create {}: {error}", scratch.display()))?;
     let input = input(root, &scratch)?;
     let known = digest(&input)? == INPUT;
-    let rounds: usize = setting("W_ROUNDS").map_or(Ok(3), |rounds| rounds.parse().map_err(|_| "W_ROUNDS is no number".to_string()))?;
+    let rounds = number("W_ROUNDS", 3)?.max(1);
     let binary = setting("W_BINARY").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_tidemill")), PathBuf::from);
     let mut entrants = vec![tidemill(root, &scratch, &binary, &input, 1), tidemill(root, &scratch, &binary, &input, 2)];
     let reference = setting("W_REFERENCE").map(PathBuf::from);
@@ -88,8 +85,8 @@ fn bench() -> Fallible<bool> {
         entrants.insert(0, by_hand("by hand, one thread", program, &["fast"], &input, true));
         entrants.insert(2, by_hand("by hand, two threads", program, &["w2"], &input, false));
     }
-    for round in 1..=rounds.max(1) {
-        eprintln!("round {round} of {}", rounds.max(1));
+    for round in 1..=rounds {
+        eprintln!("round {round} of {rounds}");
         entrants.iter_mut().try_for_each(Entrant::run)?;
     }
     report(&entrants);
@@ -108,10 +105,6 @@ fn bench() -> Fallible<bool> {
         println!("{} {line}", if *passed { "ok  " } else { "FAIL" });
     }
     Ok(checks.iter().all(|(passed, _)| *passed))
-}
-
-fn setting(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 /// The input file, generated if need be.
@@ -148,8 +141,7 @@ fn tidemill(root: &Path, scratch: &Path, binary: &Path, input: &Path, workers: u
     let out = scratch.join(workers.to_string());
     let text = |path: &Path| path.display().to_string();
     let arguments = ["run", &text(&root.join("benches/w.toml")), "--fresh", "--quiet", "--json", "-w", &workers.to_string(), "--state-dir"];
-    Entrant {
-        name: if workers == 1 { "tidemill, one worker" } else { "tidemill, two workers" },
+    let process = Process {
         pinned: workers == 1,
         program: binary.to_path_buf(),
         arguments: arguments.iter().map(ToString::to_string).chain([text(&out.join("state"))]).collect(),
@@ -159,82 +151,30 @@ fn tidemill(root: &Path, scratch: &Path, binary: &Path, input: &Path, workers: u
             ("W_STATS", out.join("statistics.ndjson")),
             ("W_ROWS", out.join("rows")),
         ],
-        counts_itself: false,
-        runs: Vec::new(),
-        stdout: String::new(),
-    }
+    };
+    let name = if workers == 1 { "tidemill, one worker" } else { "tidemill, two workers" };
+    Entrant { name, process, counts_itself: false, runs: Vec::new(), stdout: String::new() }
 }
 
 fn by_hand(name: &'static str, program: &Path, mode: &[&str], input: &Path, pinned: bool) -> Entrant {
     let arguments = mode.iter().map(ToString::to_string).chain([input.display().to_string(), "/dev/null".to_string()]).collect();
-    let (program, environment) = (program.to_path_buf(), Vec::new());
-    Entrant { name, pinned, program, arguments, environment, counts_itself: true, runs: Vec::new(), stdout: String::new() }
+    let process = Process { pinned, program: program.to_path_buf(), arguments, environment: Vec::new() };
+    Entrant { name, process, counts_itself: true, runs: Vec::new(), stdout: String::new() }
 }
 
 impl Entrant {
     /// Runs the program once, and adds what was measured.
     fn run(&mut self) -> Fallible<()> {
-        let mut command = Command::new(&self.program);
-        if self.pinned {
-            command = Command::new("taskset");
-            command.args(["-c", "0"]).arg(&self.program);
-        }
-        for (_, path) in &self.environment {
-            path.parent()
-                .map_or(Ok(()), fs::create_dir_all)
-                .map_err(|error| format!("cannot create the folder of {}: {error}", path.display()))?;
-        }
-        command.args(&self.arguments).envs(self.environment.iter().cloned()).stdout(Stdio::piped());
-        let started = Instant::now();
-        let mut child = command.spawn().map_err(|error| {
-            format!("{} cannot be started: {error}; pinning to one CPU needs `taskset` of util-linux", command.get_program().display())
-        })?;
-        let mut stdout = child.stdout.take().ok_or("no standard output")?;
-        let reading = std::thread::spawn(move || std::io::read_to_string(&mut stdout));
-        let (mut peak, id) = (0.0f64, child.id());
-        let cpu = loop {
-            peak = peak.max(peak_mib(id));
-            match finished(id) {
-                Some(cpu) => break cpu,
-                None => std::thread::sleep(Duration::from_millis(5)),
-            }
-        };
-        let wall = started.elapsed().as_secs_f64();
-        let status = child.wait().map_err(|error| error.to_string())?;
-        self.stdout = reading.join().map_err(|_| "a thread panicked")?.map_err(|error| error.to_string())?;
-        if !status.success() {
-            return Err(format!("{} ended with {status}:\n{}", self.name, self.stdout));
-        }
-        let rate = if self.counts_itself { own_rate(&self.stdout)? } else { EVENTS / wall };
-        self.runs.push(Measured { events_per_second: rate, cpu_micros_per_event: cpu * 1e6 / EVENTS, peak_mib: peak });
+        let run = self.process.run().map_err(|cause| format!("{}: {cause}", self.name))?;
+        let rate = if self.counts_itself { own_rate(&run.stdout)? } else { EVENTS / run.seconds };
+        self.runs.push(Measured { events_per_second: rate, cpu_micros_per_event: run.cpu_seconds * 1e6 / EVENTS, peak_mib: run.peak_mib });
+        self.stdout = run.stdout;
         Ok(())
     }
 
     fn best(&self) -> f64 {
         self.runs.iter().map(|run| run.events_per_second).fold(0.0, f64::max)
     }
-}
-
-/// Greatest resident size so far of a process, in MiB; 0 once it has ended.
-fn peak_mib(process: u32) -> f64 {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse::<f64>().ok()).map_or(0.0, |kib| kib / 1024.0)
-}
-
-/// User and system seconds of a process that has ended and was not waited for; `None` while it runs.
-fn finished(process: u32) -> Option<f64> {
-    let Ok(stat) = fs::read_to_string(format!("/proc/{process}/stat")) else { return Some(f64::NAN) };
-    let fields: Vec<&str> = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
-    let ticks = |field: usize| fields.get(field).and_then(|ticks| ticks.parse::<f64>().ok()).unwrap_or(f64::NAN);
-    // Fields of proc(5) from the third on: 0 is the state, 11 and 12 are utime and stime in hundredths of a second.
-    (fields.first() == Some(&"Z")).then(|| (ticks(11) + ticks(12)) / 100.0)
-}
-
-/// The rate in the reference's line `… N in S s  R/s …`.
-fn own_rate(stdout: &str) -> Fallible<f64> {
-    let rate = stdout.split_whitespace().find_map(|word| word.strip_suffix("/s")?.parse().ok());
-    rate.ok_or_else(|| format!("the reference printed no rate:\n{stdout}"))
 }
 
 fn report(entrants: &[Entrant]) {
