@@ -95,6 +95,6 @@ fn finished(process: u32) -> Option<f64> {
 
 /// The rate in a line `… N in S s  R/s …`, as the programs of `bench-peers` print it.
 pub fn own_rate(stdout: &str) -> Fallible<f64> {
-    let rate = stdout.split_whitespace().find_map(|word| word.strip_suffix("/s")?.replace(',', "").parse().ok());
+    let rate = stdout.split_whitespace().find_map(|word| word.trim_end_matches(',').strip_suffix("/s")?.replace(',', "").parse().ok());
     rate.ok_or_else(|| format!("a rate was not printed:\n{stdout}"))
 }
