@@ -189,7 +189,7 @@ impl Bench {
     /// The hand-written loop over the same input, where it is built.
     fn by_hand(&self, mode: &str, input: &Path) -> Option<Entrant> {
         let process = Process {
-            pinned: mode == "fast",
+            pinned: mode != "w2",
             program: self.reference.clone()?,
             arguments: vec![mode.to_string(), input.display().to_string(), "/dev/null".to_string()],
             environment: Vec::new(),

@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use super::prefetch;
 
-/// Words of a block: 64 KiB. The first block of an arena begins smaller and grows.
+/// Words of a block: 64 KiB. A block begins smaller and doubles, so that the last one of each arena, of which there are many, is not mostly empty.
 pub const BLOCK_WORDS: usize = 8192;
 const SHIFT: u32 = BLOCK_WORDS.trailing_zeros();
 const FIRST_WORDS: usize = 512;
+const NEXT_WORDS: usize = BLOCK_WORDS / 8;
 
 /// Address of a word.
 pub type Address = u32;
@@ -182,7 +183,7 @@ impl Arena {
         }
         self.allocator.next = (self.blocks.len() << SHIFT) as u32;
         self.allocator.limit = self.allocator.next + BLOCK_WORDS as u32;
-        let words = if self.blocks.is_empty() { FIRST_WORDS } else { BLOCK_WORDS };
+        let words = if self.blocks.is_empty() { FIRST_WORDS } else { NEXT_WORDS };
         self.blocks.push(Block::Owned(vec![0; words]));
     }
 

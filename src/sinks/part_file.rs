@@ -25,6 +25,9 @@ use crate::time::Epoch;
 const PIECE: usize = 1_024;
 /// Rows per row group: a multiple of what DuckDB and Arrow scan at once.
 const GROUP_ROWS: usize = 122_880;
+/// Bytes of a column's dictionary beyond which the rest of a row group is written as it is: looking up values that are all different costs more than all
+/// else and saves nothing.
+const DICTIONARY_BYTES: usize = 32 << 10;
 /// Encoded bytes per row group, which bounds memory.
 const GROUP_BYTES: usize = 32 << 20;
 
@@ -88,6 +91,7 @@ impl OpenPart {
             .set_created_by("tidemill".into())
             .set_compression(Compression::ZSTD(level))
             .set_write_batch_size(PIECE)
+            .set_dictionary_page_size_limit(DICTIONARY_BYTES)
             .set_max_row_group_row_count(Some(GROUP_ROWS))
             .set_max_row_group_bytes(Some(GROUP_BYTES))
             .build();
