@@ -6,8 +6,6 @@
 
 use std::sync::Arc;
 
-use super::prefetch;
-
 /// Words of a block: 64 KiB. A block begins smaller and doubles, so that the last one of each arena, of which there are many, is not mostly empty.
 pub const BLOCK_WORDS: usize = 8192;
 const SHIFT: u32 = BLOCK_WORDS.trailing_zeros();
@@ -108,14 +106,6 @@ impl Arena {
     pub fn words_mut(&mut self, at: Address, words: usize) -> &mut [u64] {
         let start = at as usize & (BLOCK_WORDS - 1);
         &mut self.blocks[(at >> SHIFT) as usize].words_mut()[start..start + words]
-    }
-
-    /// Asks the caches for the word at `at`, there or not.
-    #[inline]
-    pub fn prefetch(&self, at: Address) {
-        if let Some(word) = self.blocks.get((at >> SHIFT) as usize).and_then(|block| block.words().get(at as usize & (BLOCK_WORDS - 1))) {
-            prefetch(word);
-        }
     }
 
     /// A new extent of at least `words` words, with whatever they held before.

@@ -12,7 +12,7 @@ use super::registry::{Family, Row};
 use super::ring::Rows;
 use super::{FeatureSpec, Function};
 use crate::config::declaration::Window;
-use crate::data::{Address, Arena, CellType};
+use crate::data::{Address, Arena, CellType, prefetch};
 
 /// See the module.
 pub static FAMILY: Family = Family { name: "extrema", group: |function: &Function| u64::from(function.name == "max"), build };
@@ -118,6 +118,16 @@ impl Items<'_> {
         let at = (number & self.mask) as usize * ITEM;
         let words = &self.words[at..at + ITEM];
         (words[0], words[1])
+    }
+}
+
+impl Items<'_> {
+    /// Asks the caches for an item, there or not.
+    #[inline]
+    fn prefetch(&self, number: u32) {
+        if let Some(word) = self.words.get((number & self.mask) as usize * ITEM) {
+            prefetch(word);
+        }
     }
 }
 
@@ -330,10 +340,10 @@ impl Part for Extrema {
     }
 
     fn prefetch(&self, fixed: &[u64], arena: &Arena) {
-        let (first, length) = (self.queue.first(fixed), self.queue.len(fixed));
+        let Held { items, first, length } = self.queue.held(fixed, arena);
         if length > 0 {
-            arena.prefetch(self.queue.address(fixed, first.wrapping_add(length - 1)));
-            self.fronts.iter().for_each(|front| arena.prefetch(self.queue.address(fixed, half(fixed, *front))));
+            items.prefetch(first.wrapping_add(length - 1));
+            self.fronts.iter().for_each(|front| items.prefetch(half(fixed, *front)));
         }
     }
 

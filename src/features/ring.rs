@@ -67,7 +67,9 @@ pub struct Rows<'a> {
     base: u64,
     end: u64,
     arena: &'a Arena,
-    directory: u64,
+    /// The directory, where there are segments, and the newest of these with its number.
+    directory: &'a [u64],
+    newest: (u64, &'a [u64]),
 }
 
 impl<'a> Rows<'a> {
@@ -76,12 +78,22 @@ impl<'a> Rows<'a> {
     pub fn new(arena: &'a Arena, meta: &[u64], shape: Shape) -> Self {
         let (base, length, log) = (meta[0], meta[1] & 0xFFFF_FFFF, meta[1] >> 32 & 0xFF);
         let capacity = (1u64 << log) >> 1;
-        let (flat, directory) = if meta[1] & SEGMENTED == 0 && capacity > 0 {
-            (arena.words(meta[2] as Address, capacity as usize * shape.stride), 0)
-        } else {
-            (&[][..], meta[2])
-        };
-        Self { flat, mask: capacity.wrapping_sub(1), shape, base, end: base + length, arena, directory }
+        let none = &[][..];
+        let rows =
+            Self { flat: none, mask: capacity.wrapping_sub(1), shape, base, end: base + length, arena, directory: none, newest: (0, none) };
+        if meta[1] & SEGMENTED != 0 {
+            return rows.in_segments(meta[2]);
+        }
+        let flat = if capacity > 0 { arena.words(meta[2] as Address, capacity as usize * shape.stride) } else { none };
+        Self { flat, ..rows }
+    }
+
+    #[inline(never)]
+    fn in_segments(self, place: u64) -> Self {
+        let directory = self.arena.words(place as Address, 1 << (place >> 32));
+        let number = self.end.saturating_sub(1) >> self.shape.log;
+        let newest = (number, self.arena.words(segment_of(directory, number), self.shape.segment()));
+        Self { directory, newest, ..self }
     }
 
     /// Index of the oldest record.
@@ -117,10 +129,11 @@ impl<'a> Rows<'a> {
 
     #[inline(never)]
     fn in_segment(&self, index: u64) -> &'a [u64] {
-        let capacity = 1usize << (self.directory >> 32);
-        let slot = (index >> self.shape.log) as usize & (capacity - 1);
-        let segment = self.arena.words(self.directory as Address, capacity)[slot] as Address;
-        self.arena.words(segment + self.shape.within(index, self.shape.segment_mask()) as Address, self.shape.stride)
+        let (number, within) = (index >> self.shape.log, self.shape.within(index, self.shape.segment_mask()));
+        if number == self.newest.0 {
+            return &self.newest.1[within..within + self.shape.stride];
+        }
+        self.arena.words(segment_of(self.directory, number) + within as Address, self.shape.stride)
     }
 
     /// Index whose lower half is `low`, if it is in `[base, end]`; else the base. Positions are kept as lower halves.
@@ -195,6 +208,12 @@ impl<'a> Rows<'a> {
         }
         low
     }
+}
+
+/// Where a segment lies, from its number.
+#[inline]
+fn segment_of(directory: &[u64], number: u64) -> Address {
+    directory[number as usize & (directory.len() - 1)] as Address
 }
 
 impl<'a> Ring<'a> {

@@ -5,6 +5,7 @@
 //! afterwards is copied block by block, so a checkpoint costs the hot path no more than the blocks it touches while the checkpoint is being written.
 
 mod shard;
+mod table;
 mod view;
 
 #[cfg(test)]

@@ -7,9 +7,8 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use hashbrown::HashTable;
-
-use crate::data::{Address, Arena, BLOCK_WORDS, FrozenArena};
+use super::table::Table;
+use crate::data::{Address, Arena, BLOCK_WORDS, FrozenArena, prefetch};
 use crate::features::bytes::{Reader, put};
 use crate::features::ring::{self, Ring, Rows};
 use crate::features::{Heap, Kept, KeyMut, Program};
@@ -29,7 +28,7 @@ pub type Slot = Address;
 /// The keys of one shard.
 #[derive(Debug)]
 pub struct Shard {
-    table: HashTable<Slot>,
+    table: Table,
     heads: Arena,
     records: Arena,
     extents: Arena,
@@ -51,12 +50,6 @@ pub struct FrozenShard {
     records: FrozenArena,
     extents: FrozenArena,
     rest: Vec<u8>,
-}
-
-/// The shard is chosen by the hash's upper bits, so the table must not look at those alone.
-#[inline]
-fn spread(hash: u64) -> u64 {
-    hash.rotate_left(24)
 }
 
 /// The first bytes of a key as words, padded with zeros.
@@ -82,7 +75,7 @@ impl Shard {
     /// An empty shard; `ordered` if keys will ever be asked for by age.
     pub fn new(program: &Program, ordered: bool) -> Self {
         Self {
-            table: HashTable::new(),
+            table: Table::default(),
             heads: Arena::default(),
             records: Arena::default(),
             extents: Arena::default(),
@@ -149,15 +142,21 @@ impl Shard {
     /// The slot of a key.
     #[inline]
     pub fn find(&self, hash: u64, key: &[u8]) -> Option<Slot> {
-        self.table.find(spread(hash), |slot| self.is_key(self.head(*slot), hash, key)).copied()
+        self.table.find(hash, |slot| self.is_key(self.head(slot), hash, key))
+    }
+
+    /// Asks the caches for where a search for the key with this hash begins.
+    #[inline]
+    pub fn prefetch_place(&self, hash: u64) {
+        self.table.prefetch(hash);
     }
 
     /// The slot that most likely is that of the key with this hash, found without looking at its head, which the caches are asked for.
     #[inline]
     pub fn guess(&self, hash: u64) -> Option<Slot> {
-        let slot = *self.table.iter_hash(spread(hash)).next()?;
-        (slot..slot + self.width as Slot).step_by(LINE).for_each(|at| self.heads.prefetch(at));
-        self.heads.prefetch(slot + self.width as Slot - 1);
+        let slot = self.table.find(hash, |_| true)?;
+        let head = self.head(slot);
+        head.iter().step_by(LINE).chain(head.last()).for_each(prefetch);
         Some(slot)
     }
 
@@ -192,17 +191,11 @@ impl Shard {
             }
             self.heaps[number] = program.heaps();
         }
-        self.enter(hash, slot);
+        self.table.insert(hash, slot);
         if let Some(queue) = &mut self.queue {
             queue.push(Reverse((time, slot)));
         }
         slot
-    }
-
-    fn enter(&mut self, hash: u64, slot: Slot) {
-        let mut table = std::mem::take(&mut self.table);
-        table.insert_unique(spread(hash), slot, |other| spread(self.head(*other)[0]));
-        self.table = table;
     }
 
     fn new_slot(&mut self) -> Slot {
@@ -228,9 +221,7 @@ impl Shard {
 
     fn remove(&mut self, program: &Program, slot: Slot) {
         let (hash, length, more) = (self.head(slot)[0], self.head(slot)[1] as u32 as usize - 1, (self.head(slot)[1] >> 32) as u32);
-        if let Ok(entry) = self.table.find_entry(spread(hash), |other| *other == slot) {
-            entry.remove();
-        }
+        self.table.remove(hash, slot);
         program.release(&mut self.state(program, slot));
         if length > INLINE {
             self.extents.free(more, (length - INLINE).div_ceil(8));
@@ -309,7 +300,7 @@ impl Shard {
             + self.heads.bytes()
             + self.records.bytes()
             + self.extents.bytes()
-            + self.table.allocation_size()
+            + self.table.bytes()
             + self.free.capacity() * 4
             + queue
     }
@@ -345,7 +336,7 @@ impl Shard {
             return Err("the snapshot of a view has lost count of its keys".to_string());
         }
         for slot in live {
-            shard.enter(shard.head(slot)[0], slot);
+            shard.table.insert(shard.head(slot)[0], slot);
             let last = shard.last(program, slot);
             if let Some(queue) = &mut shard.queue {
                 queue.push(Reverse((last, slot)));

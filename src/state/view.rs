@@ -80,6 +80,11 @@ impl ViewState {
     /// hash join performance through prefetching", ICDE 2004).
     pub fn look_ahead(&mut self, keys: &KeyColumn, rows: &[u32]) {
         let (map, shards) = (self.map, &self.shards);
+        for hash in rows.iter().map(|row| keys.hash(*row as usize)) {
+            if let Some(shard) = &shards[map.shard(hash).0 as usize] {
+                shard.prefetch_place(hash);
+            }
+        }
         self.ahead.clear();
         self.ahead.extend(rows.iter().map(|row| {
             let hash = keys.hash(*row as usize);
