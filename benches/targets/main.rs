@@ -9,12 +9,14 @@
 //! * `W_REFERENCE`: the program `wbench` of `../shared/bench-peers/rust`; without it what is held against the hand-written loop has no verdict.
 //! * `POLARS_PYTHON`: a Python with Polars, to run `POLARS_SCRIPT` (`../shared/bench-peers/w_polars.py`).
 //! * `TARGETS_EVENTS`: events of each generated input, 1,000,000 unless given.
+//! * `TIDEMILL_TEST_KAFKA=host:port`: a Kafka to use in place of one that is started here, for which Java and Maven are needed.
 //! * `W_BINARY`: another `tidemill` to measure instead of the one just built.
 //!
 //! Rows that need more than this machine and these files are elsewhere: latency in `tidemill bench --rate`, networks in `cargo bench --bench network`.
 
 mod events;
 mod growth;
+mod kafka;
 mod learner;
 #[path = "../measured/mod.rs"]
 mod measured;
@@ -38,7 +40,7 @@ const W: &str = include_str!("../w.toml");
 /// One row or more of the table, by name.
 type Measure = fn(&Bench) -> Fallible<Vec<Line>>;
 
-const ROWS: [(&str, Measure); 11] = [
+const ROWS: [(&str, Measure); 12] = [
     ("w", whole::w),
     ("wider", whole::wider),
     ("parquet", whole::parquet),
@@ -50,6 +52,7 @@ const ROWS: [(&str, Measure); 11] = [
     ("learner", learner::learner),
     ("inputs", whole::inputs),
     ("garbage", whole::garbage),
+    ("kafka", kafka::kafka),
 ];
 
 /// One line of the table. No verdict: there was nothing to hold it against.
