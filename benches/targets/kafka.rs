@@ -198,7 +198,7 @@ impl Drop for Running {
 fn bare(node: &Node, input: &str, output: &str, outputs: &[Vec<u8>], stop: &AtomicBool) -> Fallible<()> {
     let consumer = node.reader(input, PARTITIONS)?;
     let mut config = node.config();
-    config.set("transactional.id", output).set("linger.ms", "0");
+    config.set("transactional.id", output).set("linger.ms", "5").set("compression.codec", "lz4");
     let producer: BaseProducer = config.create().map_err(said("producer"))?;
     producer.init_transactions(DEADLINE).map_err(said("transactions"))?;
     let mut done = 0;
@@ -275,7 +275,7 @@ fn paced<A: FnMut() -> Fallible<()>>(
     node.create(input, PARTITIONS)?;
     node.create(output, PARTITIONS)?;
     let (consumer, mut alive) = (node.reader(output, PARTITIONS)?, through()?);
-    let producer: BaseProducer = node.config().set("linger.ms", "0").create().map_err(said("producer"))?;
+    let producer: BaseProducer = node.config().set("linger.ms", "5").create().map_err(said("producer"))?;
     let mut latencies = Histogram::new_with_bounds(1, DEADLINE.as_micros() as u64, 3).map_err(|error| error.to_string())?;
     // A first record, so that everything is connected before time counts.
     send(&producer, input, Some(0), &lines[0])?;
