@@ -69,6 +69,8 @@ pub mod sources;
 
 pub mod sinks;
 
+pub mod checkpoint;
+
 pub mod progress;
 
 pub mod inference;

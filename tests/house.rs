@@ -24,7 +24,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("decisions", &["protocol"]),
     ("toolkit", &["dataflow"]),
     ("state", &["state"]),
-    ("rim", &["codecs", "sources", "sinks", "progress", "inference"]),
+    ("rim", &["codecs", "sources", "sinks", "checkpoint", "progress", "inference"]),
     ("assembly", &["render", "telemetry", "runtime"]),
 ];
 
