@@ -1,6 +1,6 @@
 //! Writing a checkpoint: only what is new goes to the store.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
 
 use super::manifest::{BlockRef, FORMAT, MANIFEST, Manifest, Named, Origin, PieceRef, SEGMENT, Sum, hex, object_name, sum};
@@ -20,7 +20,7 @@ pub struct Writer {
     store: Arc<dyn Store>,
     /// The newest one, and where its blocks lie.
     newest: Option<(Named, Manifest)>,
-    places: HashMap<Sum, Place>,
+    places: BTreeMap<Sum, Place>,
     /// Memory of the newest one's blocks, by piece: the same memory has the same bytes.
     memory: BTreeMap<PieceName, Vec<(Memory, Sum)>>,
     /// Sizes of the segments of the newest one.
@@ -78,7 +78,7 @@ struct Open<'a> {
     blocks: Vec<(Sum, u64)>,
     /// Segments that are written, with their sizes, and what lies in them.
     sizes: BTreeMap<Arc<str>, u64>,
-    places: HashMap<Sum, Place>,
+    places: BTreeMap<Sum, Place>,
     new_bytes: u64,
 }
 
@@ -110,7 +110,7 @@ impl Open<'_> {
 impl Writer {
     /// The first checkpoint will be written whole.
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, newest: None, places: HashMap::new(), memory: BTreeMap::new(), sizes: BTreeMap::new() }
+        Self { store, newest: None, places: BTreeMap::new(), memory: BTreeMap::new(), sizes: BTreeMap::new() }
     }
 
     /// Goes on after `manifest`, a checkpoint that was read: what is still so is not written again.
@@ -138,7 +138,7 @@ impl Writer {
             bytes: Vec::new(),
             blocks: Vec::new(),
             sizes: BTreeMap::new(),
-            places: HashMap::new(),
+            places: BTreeMap::new(),
             new_bytes: 0,
         };
         let mut added = BTreeSet::new();
@@ -194,8 +194,8 @@ impl Writer {
     }
 
     /// Places of blocks that need not be written: they lie in segments that are still at least half in use.
-    fn reused(&self, pieces: &[Piece], sums: &[Vec<Sum>]) -> HashMap<Sum, Place> {
-        let mut reused = HashMap::new();
+    fn reused(&self, pieces: &[Piece], sums: &[Vec<Sum>]) -> BTreeMap<Sum, Place> {
+        let mut reused = BTreeMap::new();
         let mut live: BTreeMap<&str, u64> = BTreeMap::new();
         for (block, sha256) in pieces.iter().zip(sums).flat_map(|(piece, sums)| piece.blocks.iter().zip(sums)) {
             if let Some(place) = self.places.get(sha256)
@@ -210,7 +210,7 @@ impl Writer {
     }
 }
 
-fn manifest(origin: Origin, pieces: &[Piece], sums: &[Vec<Sum>], places: &HashMap<Sum, Place>) -> Result<Manifest> {
+fn manifest(origin: Origin, pieces: &[Piece], sums: &[Vec<Sum>], places: &BTreeMap<Sum, Place>) -> Result<Manifest> {
     let names: BTreeSet<&str> = places.values().map(|place| &*place.segment).collect();
     let segments: Vec<String> = names.into_iter().map(str::to_string).collect();
     let place = |(block, sha256): (&Block, &Sum)| {
