@@ -223,8 +223,8 @@ impl Arena {
 }
 
 impl FrozenArena {
-    /// Little-endian words: the allocator's numbers, then each block with its length.
-    pub fn save(&self, out: &mut Vec<u8>) {
+    /// Appends what is known of the blocks beside their words, little-endian: the allocator's numbers, and the length of each block.
+    pub fn outline(&self, out: &mut Vec<u8>) {
         let mut put = |word: u64| out.extend_from_slice(&word.to_le_bytes());
         put(u64::from(self.allocator.next) | u64::from(self.allocator.limit) << 32);
         put(self.allocator.free.len() as u64);
@@ -233,15 +233,23 @@ impl FrozenArena {
             list.iter().for_each(|at| put(u64::from(*at)));
         }
         put(self.blocks.len() as u64);
-        for block in &self.blocks {
-            put(block.as_ref().map_or(u64::MAX, |words| words.len() as u64));
-            block.iter().flat_map(|words| words.iter()).for_each(|word| put(*word));
-        }
+        self.blocks.iter().for_each(|block| put(block.as_ref().map_or(u64::MAX, |words| words.len() as u64)));
+    }
+
+    /// The words, block by block.
+    pub fn words(&self) -> impl Iterator<Item = &Arc<Vec<u64>>> {
+        self.blocks.iter().flatten()
     }
 }
 
-impl Arena {
-    /// Reads back what `save` wrote, from `word`, which gives one word after another and checks that a length can be there.
+/// What `FrozenArena::outline` wrote.
+pub struct Outline {
+    allocator: Allocator,
+    blocks: Vec<Option<usize>>,
+}
+
+impl Outline {
+    /// Reads it from `next`, which gives one word after another; `left` bytes are there at most.
     pub fn load(next: &mut dyn FnMut() -> Result<u64, String>, left: usize) -> Result<Self, String> {
         let bounded =
             |length: u64| if length as usize <= left / 8 { Ok(length as usize) } else { Err("a length is beyond the end".to_string()) };
@@ -251,16 +259,20 @@ impl Arena {
             let length = bounded(next()?)?;
             allocator.free.push((0..length).map(|_| next().map(|at| at as Address)).collect::<Result<_, _>>()?);
         }
-        let mut blocks = Vec::new();
-        for _ in 0..bounded(next()?)? {
-            let length = next()?;
-            if length == u64::MAX {
-                blocks.push(Block::Covered);
-                continue;
-            }
-            blocks.push(Block::Owned((0..bounded(length)?).map(|_| next()).collect::<Result<_, _>>()?));
-        }
-        Ok(Self { blocks, allocator })
+        let blocks = (0..bounded(next()?)?).map(|_| match next()? {
+            u64::MAX => Ok(None),
+            length => bounded(length).map(Some),
+        });
+        Ok(Self { allocator, blocks: blocks.collect::<Result<_, String>>()? })
+    }
+
+    /// The arena, its words from `next`.
+    pub fn fill(self, next: &mut dyn FnMut() -> Result<u64, String>) -> Result<Arena, String> {
+        let blocks = self.blocks.into_iter().map(|length| match length {
+            None => Ok(Block::Covered),
+            Some(length) => Ok(Block::Owned((0..length).map(|_| next()).collect::<Result<_, String>>()?)),
+        });
+        Ok(Arena { blocks: blocks.collect::<Result<_, String>>()?, allocator: self.allocator })
     }
 }
 
@@ -310,15 +322,16 @@ mod tests {
         let frozen = arena.freeze();
         extents.iter().for_each(|at| arena.words_mut(*at, 40).fill(1));
         let mut bytes = Vec::new();
-        frozen.save(&mut bytes);
-        let mut words = bytes.chunks_exact(8).map(|word| u64::from_le_bytes(word.try_into().unwrap()));
-        let mut next = || words.next().ok_or_else(|| "the end".to_string());
-        let mut loaded = Arena::load(&mut next, bytes.len()).unwrap();
+        frozen.outline(&mut bytes);
+        bytes.extend(frozen.words().flat_map(|block| block.iter()).flat_map(|word| word.to_le_bytes()));
+        let load = |bytes: &[u8]| {
+            let mut words = bytes.chunks_exact(8).map(|word| u64::from_le_bytes(word.try_into().unwrap()));
+            let mut next = || words.next().ok_or_else(|| "the end".to_string());
+            Outline::load(&mut next, bytes.len()).and_then(|outline| outline.fill(&mut next))
+        };
+        let mut loaded = load(&bytes).unwrap();
         assert!(extents.iter().all(|at| loaded.words(*at, 40).iter().all(|word| *word == u64::from(*at))));
         assert_eq!(loaded.allocate(40), { arena.freeze().allocator.next }, "the next extent is the same");
-        let short = &bytes[..bytes.len() / 2];
-        let mut words = short.chunks_exact(8).map(|word| u64::from_le_bytes(word.try_into().unwrap()));
-        let mut next = || words.next().ok_or_else(|| "the end".to_string());
-        assert!(Arena::load(&mut next, short.len()).is_err());
+        assert!(load(&bytes[..bytes.len() / 2]).is_err());
     }
 }

@@ -11,7 +11,7 @@ mod quarantine;
 mod schema;
 
 pub use append::{append_part, append_short};
-pub use arena::{Address, Arena, BLOCK_WORDS, FrozenArena};
+pub use arena::{Address, Arena, BLOCK_WORDS, FrozenArena, Outline};
 pub use batch::{EventBatch, OFFSET_COLUMN, PARTITION_COLUMN, TIME_COLUMN};
 pub use exchange::{Addressed, Columns};
 pub use feature_rows::{Cell, CellType, FeatureRows};

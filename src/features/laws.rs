@@ -14,7 +14,7 @@ use super::registry::REGISTRY;
 use super::ring::{self, Ring};
 use super::{Argument, CallShape, FeatureSpec, FunctionParameter, Heap, Kept, KeyMut, Program, Scratch, Updates, ViewSpec, resolve};
 use crate::config::declaration::Window;
-use crate::data::{Arena, Cell, CellType, FeatureRows};
+use crate::data::{Arena, Cell, CellType, FeatureRows, Outline};
 
 /// Argument columns of the suite: short decimals, any floats, integers, booleans, timestamps, strings.
 const KINDS: [CellType; 6] = [CellType::Float64, CellType::Float64, CellType::Int64, CellType::Bool, CellType::Timestamp, CellType::Text];
@@ -212,14 +212,18 @@ impl Key {
 
     fn reloaded(&mut self, program: &Program) -> Self {
         let mut bytes = Vec::new();
-        self.records.freeze().save(&mut bytes);
-        self.arena.freeze().save(&mut bytes);
+        for frozen in [self.records.freeze(), self.arena.freeze()] {
+            frozen.outline(&mut bytes);
+            frozen.words().flat_map(|block| block.iter()).for_each(|word| put(&mut bytes, *word));
+        }
         self.meta.iter().chain(&self.fixed).for_each(|word| put(&mut bytes, *word));
         self.heap.iter().for_each(|heap| heap.save(&mut bytes));
         let mut reader = Reader::new(&bytes);
         let mut key = Self::new(program);
-        key.records = Arena::load(&mut || reader.word(), bytes.len()).unwrap();
-        key.arena = Arena::load(&mut || reader.word(), bytes.len()).unwrap();
+        for arena in [&mut key.records, &mut key.arena] {
+            let outline = Outline::load(&mut || reader.word(), bytes.len()).unwrap();
+            *arena = outline.fill(&mut || reader.word()).unwrap();
+        }
         key.meta.iter_mut().chain(&mut key.fixed).for_each(|word| *word = reader.word().unwrap());
         key.heap.iter_mut().for_each(|heap| heap.load(&mut reader).unwrap());
         assert!(reader.is_done());

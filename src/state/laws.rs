@@ -73,9 +73,9 @@ fn run(spec: &Arc<ViewSpec>, shards: u32, every: usize, restart: usize) -> Featu
             view.advance(updates.times[row]);
         }
         if row % restart == restart - 1 {
-            let bytes = view.snapshot();
-            view = ViewState::restore(spec.clone(), ShardMap::new(shards, 1), ViewState::VERSION, &bytes).unwrap();
-            assert_eq!(view.snapshot(), bytes);
+            let parts = snapshot(&mut view);
+            view = restored(spec, ShardMap::new(shards, 1), &parts).unwrap();
+            assert_eq!(snapshot(&mut view), parts);
         }
         if row % ViewState::AHEAD == 0 {
             let next: Vec<u32> = (row..keys.len().min(row + ViewState::AHEAD)).map(|row| row as u32).collect();
@@ -154,11 +154,28 @@ fn broken_snapshots_are_refused() {
     let (keys, updates) = stream(60);
     let mut view = ViewState::new(spec.clone(), ShardMap::new(4, 1));
     (0..60).for_each(|row| view.update(&keys, row, &updates, None, None));
-    let bytes = view.snapshot();
-    for length in (0..bytes.len() - 1).step_by(13) {
-        let cut = ViewState::restore(spec.clone(), ShardMap::new(4, 1), ViewState::VERSION, &bytes[..length]);
-        assert!(cut.is_err() || cut.is_ok_and(|view| view.counts().keys < 60));
+    let parts = snapshot(&mut view);
+    for (at, (_, bytes)) in parts.iter().enumerate() {
+        for length in (0..bytes.len()).step_by(13) {
+            let mut cut = parts.clone();
+            cut[at].1.truncate(length);
+            assert!(restored(&spec, ShardMap::new(4, 1), &cut).is_err(), "shard {at} cut at {length}");
+        }
     }
-    assert!(ViewState::restore(spec.clone(), ShardMap::new(5, 1), ViewState::VERSION, &bytes).is_err());
-    assert!(ViewState::restore(spec, ShardMap::new(4, 1), ViewState::VERSION + 1, &bytes).is_err());
+    assert!(restored(&spec, ShardMap::new(5, 1), &parts).is_err());
+    let mut empty = ViewState::new(spec, ShardMap::new(4, 1));
+    assert!(empty.thaw(parts[0].0, ViewState::VERSION + 1, &parts[0].1).is_err());
+    assert!(empty.thaw(4, ViewState::VERSION, &parts[0].1).is_err());
+}
+
+/// The shards of a view as bytes.
+pub(super) fn snapshot(view: &mut ViewState) -> Vec<(u32, Vec<u8>)> {
+    view.freeze().shards.iter().map(|part| (part.shard, part.bytes())).collect()
+}
+
+/// The view that `snapshot` was taken of.
+pub(super) fn restored(spec: &Arc<ViewSpec>, map: ShardMap, parts: &[(u32, Vec<u8>)]) -> Result<ViewState, String> {
+    let mut view = ViewState::new(spec.clone(), map);
+    parts.iter().try_for_each(|(shard, bytes)| view.thaw(*shard, ViewState::VERSION, bytes))?;
+    Ok(view)
 }

@@ -13,4 +13,4 @@ mod fresh;
 #[cfg(test)]
 mod laws;
 
-pub use view::{FrozenView, ViewCounts, ViewState};
+pub use view::{FrozenPart, FrozenView, ViewCounts, ViewState};

@@ -6,10 +6,11 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::sync::Arc;
 
 use super::table::Table;
-use crate::data::{Address, Arena, BLOCK_WORDS, FrozenArena, prefetch};
-use crate::features::bytes::{Reader, put};
+use crate::data::{Address, Arena, BLOCK_WORDS, FrozenArena, Outline, prefetch};
+use crate::features::bytes::{Reader, put, put_bytes};
 use crate::features::ring::{self, Ring, Rows};
 use crate::features::{Heap, Kept, KeyMut, Program};
 
@@ -311,23 +312,29 @@ impl Shard {
         put(&mut rest, u64::from(self.slots));
         put(&mut rest, self.free.len() as u64);
         self.free.iter().for_each(|slot| put(&mut rest, u64::from(*slot)));
+        let mut heaps = Vec::new();
         if !self.heaps.is_empty() {
-            self.live().flat_map(|slot| self.heaps[self.number(slot)].iter()).for_each(|heap| heap.save(&mut rest));
+            self.live().flat_map(|slot| self.heaps[self.number(slot)].iter()).for_each(|heap| heap.save(&mut heaps));
         }
+        put_bytes(&mut rest, &heaps);
         FrozenShard { heads: self.heads.freeze(), records: self.records.freeze(), extents: self.extents.freeze(), rest }
     }
 
-    /// Reads back what `FrozenShard::save` wrote.
+    /// Reads back what a frozen shard wrote: its outline, then its words.
     pub fn load(program: &Program, ordered: bool, reader: &mut Reader<'_>) -> Result<Self, String> {
         let mut shard = Self::new(program, ordered);
         let left = reader.left();
-        shard.heads = Arena::load(&mut || reader.word(), left)?;
-        shard.records = Arena::load(&mut || reader.word(), left)?;
-        shard.extents = Arena::load(&mut || reader.word(), left)?;
+        let heads = Outline::load(&mut || reader.word(), left)?;
+        let records = Outline::load(&mut || reader.word(), left)?;
+        let extents = Outline::load(&mut || reader.word(), left)?;
         shard.slots = u32::try_from(reader.word()?).map_err(|_| "the snapshot of a view has too many keys".to_string())?;
         for _ in 0..reader.length(8)? {
             shard.free.push(reader.word()? as u32);
         }
+        let mut heaps = Reader::new(reader.bytes()?);
+        shard.heads = heads.fill(&mut || reader.word())?;
+        shard.records = records.fill(&mut || reader.word())?;
+        shard.extents = extents.fill(&mut || reader.word())?;
         if shard.slots > 0 && !shard.heads.holds(shard.slot(shard.slots - 1), shard.width) {
             return Err("the snapshot of a view names keys that it does not have".to_string());
         }
@@ -344,9 +351,9 @@ impl Shard {
             if program.has_heaps() {
                 let number = shard.number(slot);
                 shard.heaps.resize_with(number + 1, Box::default);
-                let mut heaps = program.heaps();
-                heaps.iter_mut().try_for_each(|heap| heap.load(reader))?;
-                shard.heaps[number] = heaps;
+                let mut parts = program.heaps();
+                parts.iter_mut().try_for_each(|heap| heap.load(&mut heaps))?;
+                shard.heaps[number] = parts;
             }
         }
         Ok(shard)
@@ -354,11 +361,16 @@ impl Shard {
 }
 
 impl FrozenShard {
-    /// Appends the shard to a snapshot.
-    pub fn save(&self, out: &mut Vec<u8>) {
-        self.heads.save(out);
-        self.records.save(out);
-        self.extents.save(out);
+    /// Appends all but the words of its blocks.
+    pub fn outline(&self, out: &mut Vec<u8>) {
+        self.heads.outline(out);
+        self.records.outline(out);
+        self.extents.outline(out);
         out.extend_from_slice(&self.rest);
+    }
+
+    /// The words of its blocks, in the order in which `Shard::load` reads them.
+    pub fn words(&self) -> impl Iterator<Item = &Arc<Vec<u64>>> {
+        self.heads.words().chain(self.records.words()).chain(self.extents.words())
     }
 }

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::shard::{FrozenShard, Shard, Slot};
+use super::shard::{Shard, Slot};
 use crate::data::{FeatureRows, KeyColumn};
-use crate::features::bytes::{Reader, put, put_bytes};
+use crate::features::bytes::{Reader, put};
 use crate::features::{Program, Scratch, Updates, ViewSpec};
 use crate::ids::ShardMap;
 
@@ -37,6 +37,8 @@ pub struct ViewState {
     evicted_keys: u64,
     dropped_records: u64,
     null_entities: u64,
+    /// Where null entities belong, if there were any.
+    null_shard: Option<u16>,
     scratch: Scratch,
     empty: FeatureRows,
     /// See `look_ahead`: where the next keys are.
@@ -45,7 +47,7 @@ pub struct ViewState {
 
 impl ViewState {
     /// Version of the snapshots this build writes.
-    pub const VERSION: u32 = 2;
+    pub const VERSION: u32 = 3;
     /// How many updates `look_ahead` is best called for at a time: their memory fits the first-level cache.
     pub const AHEAD: usize = 32;
 
@@ -62,6 +64,7 @@ impl ViewState {
             evicted_keys: 0,
             dropped_records: 0,
             null_entities: 0,
+            null_shard: None,
             scratch: Scratch::default(),
             empty,
             ahead: Vec::with_capacity(Self::AHEAD),
@@ -105,6 +108,7 @@ impl ViewState {
     pub fn update(&mut self, keys: &KeyColumn, row: usize, updates: &Updates, nth: Option<usize>, out: Option<(&mut FeatureRows, usize)>) {
         if keys.is_null(row) {
             self.null_entities += 1;
+            self.null_shard = Some(self.map.shard(keys.hash(row)).0);
             if let Some((rows, target)) = out {
                 Self::write_empty(&self.empty, rows, target);
             }
@@ -133,6 +137,7 @@ impl ViewState {
     pub fn probe(&mut self, keys: &KeyColumn, row: usize, t: i64, out: &mut FeatureRows, out_row: usize) {
         if keys.is_null(row) {
             self.null_entities += 1;
+            self.null_shard = Some(self.map.shard(keys.hash(row)).0);
             return Self::write_empty(&self.empty, out, out_row);
         }
         let (hash, key) = (keys.hash(row), keys.key(row));
@@ -183,44 +188,47 @@ impl ViewState {
         }
     }
 
-    /// The state as it is now: blocks are shared with it until it writes to them (S15), so this takes little time whatever there is.
+    /// The state as it is now: blocks are shared with it until it writes to them (S15), so this takes little time whatever there is. What is counted for
+    /// the whole view goes with the first shard.
     pub fn freeze(&mut self) -> FrozenView {
-        let mut front = Vec::new();
+        if let Some(shard) = self.null_shard {
+            let program = &self.program;
+            self.shards[usize::from(shard)].get_or_insert_with(|| Box::new(Shard::new(program, Self::ordered(program))));
+        }
         let layout = [LAYOUT, self.program.stride() as u64, self.program.fixed().len() as u64, u64::from(self.map.shards())];
-        layout.iter().for_each(|word| put(&mut front, *word));
-        [self.watermark as u64, self.evicted_keys, self.dropped_records, self.null_entities].iter().for_each(|word| put(&mut front, *word));
-        let shards = self.shards.iter_mut().enumerate().filter_map(|(index, shard)| Some((index, shard.as_mut()?)));
-        let shards = shards.filter(|(_, shard)| shard.len() > 0).map(|(index, shard)| (index, shard.freeze())).collect();
-        FrozenView { front, shards }
+        let mut counts = [self.evicted_keys, self.dropped_records, self.null_entities];
+        let mut shards = Vec::new();
+        for (index, shard) in self.shards.iter_mut().enumerate() {
+            let Some(shard) = shard else { continue };
+            let frozen = shard.freeze();
+            let mut outline = Vec::new();
+            layout.iter().chain([&(self.watermark as u64)]).chain(&counts).for_each(|word| put(&mut outline, *word));
+            counts = [0; 3];
+            frozen.outline(&mut outline);
+            shards.push(FrozenPart { shard: index as u32, outline, words: frozen.words().cloned().collect() });
+        }
+        FrozenView { shards }
     }
 
-    /// The whole state, little-endian.
-    pub fn snapshot(&mut self) -> Vec<u8> {
-        self.freeze().save()
-    }
-
-    /// The state that `snapshot` wrote, for the same spec; `version` is the one it was written with.
-    pub fn restore(spec: Arc<ViewSpec>, shards: ShardMap, version: u32, bytes: &[u8]) -> Result<Self, String> {
+    /// Takes over a shard that `freeze` gave of the same spec: the bytes of its outline and then of its words; `version` is the one it was written with.
+    pub fn thaw(&mut self, shard: u32, version: u32, bytes: &[u8]) -> Result<(), String> {
         if version != Self::VERSION {
             return Err(format!("the snapshot of a view has version {version}; this build reads version {}", Self::VERSION));
         }
-        let mut view = Self::new(spec, shards);
         let mut reader = Reader::new(bytes);
-        let layout = [LAYOUT, view.program.stride() as u64, view.program.fixed().len() as u64, u64::from(shards.shards())];
+        let layout = [LAYOUT, self.program.stride() as u64, self.program.fixed().len() as u64, u64::from(self.map.shards())];
         for expected in layout {
             if reader.word()? != expected {
                 return Err("the snapshot was made by another view, or with another number of shards".to_string());
             }
         }
-        view.watermark = reader.word()? as i64;
-        (view.evicted_keys, view.dropped_records, view.null_entities) = (reader.word()?, reader.word()?, reader.word()?);
-        while !reader.is_done() {
-            let index = reader.word()? as usize;
-            let mut block = Reader::new(reader.bytes()?);
-            let place = view.shards.get_mut(index).ok_or("the snapshot of a view names a shard that does not exist")?;
-            *place = Some(Box::new(Shard::load(&view.program, Self::ordered(&view.program), &mut block)?));
-        }
-        Ok(view)
+        self.watermark = self.watermark.max(reader.word()? as i64);
+        self.evicted_keys += reader.word()?;
+        self.dropped_records += reader.word()?;
+        self.null_entities += reader.word()?;
+        let place = self.shards.get_mut(shard as usize).ok_or("the snapshot of a view names a shard that does not exist")?;
+        *place = Some(Box::new(Shard::load(&self.program, Self::ordered(&self.program), &mut reader)?));
+        if reader.is_done() { Ok(()) } else { Err("the snapshot of a view goes on behind its end".to_string()) }
     }
 
     /// Memory, in bytes.
@@ -232,20 +240,25 @@ impl ViewState {
 /// The state of a view at one moment.
 #[derive(Clone, Debug)]
 pub struct FrozenView {
-    front: Vec<u8>,
-    shards: Vec<(usize, FrozenShard)>,
+    /// By shard, ascending; shards that never had a key are absent.
+    pub shards: Vec<FrozenPart>,
 }
 
-impl FrozenView {
-    /// The whole state, little-endian; what `ViewState::restore` reads.
-    pub fn save(&self) -> Vec<u8> {
-        let mut out = self.front.clone();
-        for (index, shard) in &self.shards {
-            let mut block = Vec::new();
-            shard.save(&mut block);
-            put(&mut out, *index as u64);
-            put_bytes(&mut out, &block);
-        }
-        out
+/// One shard of a frozen view: what `ViewState::thaw` reads is the outline and then the words, little-endian.
+#[derive(Clone, Debug)]
+pub struct FrozenPart {
+    /// Which.
+    pub shard: u32,
+    /// All but the words.
+    pub outline: Vec<u8>,
+    /// The words, block by block; they do not change any more.
+    pub words: Vec<Arc<Vec<u64>>>,
+}
+
+impl FrozenPart {
+    /// The bytes that `ViewState::thaw` reads.
+    pub fn bytes(&self) -> Vec<u8> {
+        let words = self.words.iter().flat_map(|block| block.iter()).flat_map(|word| word.to_le_bytes());
+        self.outline.iter().copied().chain(words).collect()
     }
 }

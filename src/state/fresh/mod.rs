@@ -24,6 +24,7 @@ use arrow::datatypes::{DataType, TimeUnit};
 use chance::Size;
 use model::{Fault, Model, Record, Value};
 
+use super::laws::{restored, snapshot};
 use super::{FrozenView, ViewState};
 use crate::data::{CellType, FeatureRows, KeyColumn};
 use crate::features::{Argument, CallShape, FunctionParameter, Resolved, Updates, ViewSpec, function_names, resolve};
@@ -152,14 +153,19 @@ fn run(case: &Case) -> Result<(), (usize, Fault)> {
         .map_err(|fault| (at.get(), fault))
 }
 
+/// The shards of a view as bytes.
+type Parts = Vec<(u32, Vec<u8>)>;
+
 fn compare(case: &Case, at: &Shared<usize>) -> Result<(), Fault> {
     let (spec, map) = (Arc::new(case.spec.clone()), ShardMap::new(case.shards, 1));
     let (mut view, mut model) = (ViewState::new(spec.clone(), map), Model::new(spec.clone(), map));
     let (keys, updates) = columns(case);
-    let (mut ahead, mut frozen): (Vec<u32>, Option<(FrozenView, Vec<u8>)>) = (Vec::new(), None);
+    let (mut ahead, mut frozen): (Vec<u32>, Option<(FrozenView, Parts)>) = (Vec::new(), None);
     let key = |row: usize| (!keys.is_null(row)).then(|| keys.key(row));
-    let thawed = |frozen: Option<(FrozenView, Vec<u8>)>| match frozen {
-        Some((frozen, bytes)) if frozen.save() != bytes => Err(fault("what was frozen has changed (S15.1)")),
+    let thawed = |frozen: Option<(FrozenView, Parts)>| match frozen {
+        Some((frozen, bytes)) if frozen.shards.iter().map(|part| (part.shard, part.bytes())).ne(bytes.iter().cloned()) => {
+            Err(fault("what was frozen has changed (S15.1)"))
+        }
         _ => Ok(()),
     };
     for (row, step) in case.steps.iter().enumerate() {
@@ -185,15 +191,16 @@ fn compare(case: &Case, at: &Shared<usize>) -> Result<(), Fault> {
                 view.look_ahead(&keys, &ahead);
             }
             Step::Restore => {
-                let bytes = view.snapshot();
-                view = ViewState::restore(spec.clone(), map, ViewState::VERSION, &bytes).map_err(|reason| fault(&reason))?;
-                if view.snapshot() != bytes {
+                let parts = snapshot(&mut view);
+                view = restored(&spec, map, &parts).map_err(|reason| fault(&reason))?;
+                if snapshot(&mut view) != parts {
                     return Err(fault("a restored view has another snapshot (S15.2)"));
                 }
             }
             Step::Freeze => {
                 thawed(frozen.take())?;
-                frozen = Some((view.freeze(), view.snapshot()));
+                let parts = snapshot(&mut view);
+                frozen = Some((view.freeze(), parts));
             }
         }
         counts(&view, &model, &spec)?;
