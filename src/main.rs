@@ -125,6 +125,9 @@ struct RunArgs {
     /// Cut epochs exactly as this export of `tidemill bindings` says, and end after them.
     #[arg(long)]
     bindings: Option<PathBuf>,
+    /// Least time between two checkpoints of the state, which a start goes on from; `never`: it replays from the first epoch.
+    #[arg(long, default_value = "10s", env = "TIDEMILL_CHECKPOINT_EVERY")]
+    checkpoint_every: String,
     /// No progress while running.
     #[arg(short, long)]
     quiet: bool,
@@ -226,8 +229,19 @@ fn run(args: RunArgs) -> Result<Exit> {
     let plan = runtime::load(&args.file)?;
     let workers = args.workers.unwrap_or_else(default_workers);
     let cluster = Cluster::new(workers, args.processes, args.process, args.hosts, args.serialized)?;
-    let options =
-        RunOptions { cluster, state_dir: args.state_dir, fresh: args.fresh, bindings: args.bindings, quiet: args.quiet, signals: true };
+    let checkpoint_every = match args.checkpoint_every.as_str() {
+        "never" => None,
+        text => Some(runtime::interval(text)?),
+    };
+    let options = RunOptions {
+        cluster,
+        state_dir: args.state_dir,
+        fresh: args.fresh,
+        bindings: args.bindings,
+        quiet: args.quiet,
+        signals: true,
+        checkpoint_every,
+    };
     let file = args.file.display().to_string();
     let show = |summary: &runtime::Summary| if args.json { summary.json() } else { summary.text(&file) };
     match runtime::run(plan, &options)? {
@@ -269,5 +283,13 @@ fn test(file: &std::path::Path, only: Option<&str>, json: bool) -> Result<Exit> 
 }
 
 fn reading(state_dir: Option<PathBuf>) -> RunOptions {
-    RunOptions { cluster: Cluster::threads(1), state_dir, fresh: false, bindings: None, quiet: true, signals: false }
+    RunOptions {
+        cluster: Cluster::threads(1),
+        state_dir,
+        fresh: false,
+        bindings: None,
+        quiet: true,
+        signals: false,
+        checkpoint_every: None,
+    }
 }

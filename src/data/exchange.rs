@@ -3,6 +3,7 @@
 use std::io::Cursor;
 
 use arrow::array::RecordBatch;
+use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 use serde::de::{Error as _, Visitor};
@@ -24,13 +25,29 @@ pub struct Addressed<T> {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Columns(pub RecordBatch);
 
+impl Columns {
+    /// As an Arrow IPC stream.
+    pub fn encode(&self) -> Result<Vec<u8>, ArrowError> {
+        let mut bytes = Vec::new();
+        let mut writer = StreamWriter::try_new(&mut bytes, self.0.schema_ref())?;
+        writer.write(&self.0).and_then(|()| writer.finish())?;
+        drop(writer);
+        Ok(bytes)
+    }
+
+    /// Reads what `encode` wrote.
+    pub fn decode(bytes: &[u8]) -> Result<Self, ArrowError> {
+        let mut reader = StreamReader::try_new(Cursor::new(bytes), None)?;
+        match reader.next() {
+            Some(batch) => batch.map(Self),
+            None => Err(ArrowError::IpcError("an Arrow IPC stream without a batch".to_string())),
+        }
+    }
+}
+
 impl Serialize for Columns {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut bytes = Vec::new();
-        let mut writer = StreamWriter::try_new(&mut bytes, self.0.schema_ref()).map_err(S::Error::custom)?;
-        writer.write(&self.0).and_then(|()| writer.finish()).map_err(S::Error::custom)?;
-        drop(writer);
-        serializer.serialize_bytes(&bytes)
+        serializer.serialize_bytes(&self.encode().map_err(S::Error::custom)?)
     }
 }
 
@@ -44,12 +61,7 @@ impl Visitor<'_> for ColumnsVisitor {
     }
 
     fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<Columns, E> {
-        let mut reader = StreamReader::try_new(Cursor::new(bytes), None).map_err(E::custom)?;
-        match reader.next() {
-            Some(Ok(batch)) => Ok(Columns(batch)),
-            Some(Err(error)) => Err(E::custom(error)),
-            None => Err(E::custom("an Arrow IPC stream without a batch")),
-        }
+        Columns::decode(bytes).map_err(E::custom)
     }
 
     fn visit_byte_buf<E: serde::de::Error>(self, bytes: Vec<u8>) -> Result<Columns, E> {

@@ -35,7 +35,7 @@ impl<'a> Reader<'a> {
     /// The next word.
     pub fn word(&mut self) -> Result<u64, String> {
         let Some((head, rest)) = self.rest.split_first_chunk::<8>() else {
-            return Err("the snapshot of a view ends too early".to_string());
+            return Err("the snapshot ends too early".to_string());
         };
         self.rest = rest;
         Ok(u64::from_le_bytes(*head))
@@ -45,7 +45,7 @@ impl<'a> Reader<'a> {
     pub fn length(&mut self, width: usize) -> Result<usize, String> {
         let length = self.word()?;
         if length > (self.rest.len() / width.max(1)) as u64 {
-            return Err("the snapshot of a view names a length that it does not have".to_string());
+            return Err("the snapshot names a length that it does not have".to_string());
         }
         Ok(length as usize)
     }
@@ -63,7 +63,7 @@ impl<'a> Reader<'a> {
         if self.word()? == 0 {
             return Ok(None);
         }
-        std::str::from_utf8(self.bytes()?).map(|text| Some(text.into())).map_err(|_| "the snapshot of a view holds broken text".to_string())
+        std::str::from_utf8(self.bytes()?).map(|text| Some(text.into())).map_err(|_| "the snapshot holds broken text".to_string())
     }
 
     /// Bytes that are left.

@@ -19,8 +19,6 @@ use std::sync::Arc;
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry as Slot;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 use super::delays::Delays;
 use super::little_endian::{Reader, Writer};
@@ -28,7 +26,7 @@ use crate::data::hash_key;
 use crate::time::Micros;
 
 /// The version `snapshot` writes; the only one `restore` reads.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// A place in the canonical order of a whole run (S3.1): epoch first, then event time, source, partition, offset, ordinal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -295,9 +293,10 @@ fn pop_if(set: &mut BTreeSet<(i64, Arc<[u8]>)>, due: impl Fn(i64) -> bool) -> Op
     if set.first().is_some_and(|(time, _)| due(*time)) { set.pop_first() } else { None }
 }
 
-impl<P: Serialize + DeserializeOwned> LabelJoin<P> {
-    /// The whole state (S15.2). Version 1, little-endian: counts, delays, then rows by (due time, key) and labels by (time, key).
-    pub fn snapshot(&self) -> Result<Vec<u8>, String> {
+impl<P> LabelJoin<P> {
+    /// The whole state (S15.2). Version 2, little-endian: counts, delays, then rows by (due time, key) and labels by (time, key). `payload` writes down what
+    /// waits with a row.
+    pub fn snapshot(&self, payload: &mut dyn FnMut(&P) -> Vec<u8>) -> Result<Vec<u8>, String> {
         let mut out = Writer::default();
         let c = &self.counts;
         [c.matched, c.expired, c.duplicate, c.orphan, c.out_of_window, c.repeated].into_iter().for_each(|count| out.u64(count));
@@ -314,9 +313,10 @@ impl<P: Serialize + DeserializeOwned> LabelJoin<P> {
                 };
                 out.slice(key);
                 match &identity.state {
-                    State::Row { time, position, payload } => {
+                    State::Row { time, position, payload: waiting } => {
                         write_place(&mut out, *time, position);
-                        out.slice(&serde_json::to_vec(&payload.as_ref().map(|payload| [payload])).map_err(|error| error.to_string())?);
+                        out.u64(u64::from(waiting.is_some()));
+                        out.slice(&waiting.as_ref().map(&mut *payload).unwrap_or_default());
                     }
                     State::Label { time, position, y } => {
                         write_place(&mut out, *time, position);
@@ -328,8 +328,13 @@ impl<P: Serialize + DeserializeOwned> LabelJoin<P> {
         Ok(out.0)
     }
 
-    /// The join that `snapshot` was taken of.
-    pub fn restore(within: Micros, version: u32, bytes: &[u8]) -> Result<Self, String> {
+    /// The join that `snapshot` was taken of; `payload` reads what its own wrote.
+    pub fn restore(
+        within: Micros,
+        version: u32,
+        bytes: &[u8],
+        payload: &mut dyn FnMut(&[u8]) -> Result<P, String>,
+    ) -> Result<Self, String> {
         if version != VERSION {
             return Err(format!("snapshot version {version} of a label join is unknown; this build reads version {VERSION}"));
         }
@@ -343,11 +348,12 @@ impl<P: Serialize + DeserializeOwned> LabelJoin<P> {
             let bucket = u32::try_from(read.u64()?).map_err(|_| "a bucket of delays is out of range".to_string())?;
             join.delays.add(bucket, read.u64()?)?;
         }
-        for _ in 0..read.count(56)? {
+        for _ in 0..read.count(64)? {
             let key: Arc<[u8]> = read.slice()?.into();
             let (time, position) = read_place(&mut read)?;
-            let payload: Option<[P; 1]> = serde_json::from_slice(read.slice()?).map_err(|error| format!("a waiting row: {error}"))?;
-            let payload = payload.map(|[payload]| payload);
+            let waits = read.u64()? == 1;
+            let written = read.slice()?;
+            let payload = if waits { Some(payload(written)?) } else { None };
             join.counts.waiting_rows += u64::from(payload.is_some());
             join.rows.insert((time.saturating_add(join.within), key.clone()));
             join.insert(Identity { key, state: State::Row { time, position, payload } });

@@ -24,7 +24,7 @@ mod tensors;
 
 use crate::config::declaration::Optimizer;
 
-pub use label_join::{Expired, LabelCounts, LabelJoin, LabelOutcome, Pair, Position, RowOutcome};
+pub use label_join::{Expired, LabelCounts, LabelJoin, LabelOutcome, Pair, Position, RowOutcome, VERSION as LABEL_JOIN_VERSION};
 pub use online::OnlineModel;
 pub use snapshot::VERSION as SNAPSHOT_VERSION;
 

@@ -11,9 +11,10 @@ use super::{
     Expected, FileLog, Inputs, KafkaLog, KafkaSettings, LogEntry, ProgressRecord, SEMANTICS_VERSION, StartRecord, StateLock, check_chain,
     check_start, expectations, load_cluster, remove_summary, store_cluster,
 };
+use crate::checkpoint::Named;
 use crate::error::{Error, Exit, Result};
 use crate::ids::ComponentId;
-use crate::sinks::{Digest, Encoded, SinkOutput, SinkSettings, Target, Writer, check_unclaimed, open_writer, shown};
+use crate::sinks::{After, Digest, Encoded, SinkOutput, SinkSettings, Target, Writer, check_unclaimed, open_writer, shown};
 use crate::time::Epoch;
 
 /// What a committer is opened with.
@@ -42,7 +43,8 @@ pub struct CommitSettings {
 /// What is found at start.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recovered {
-    /// All committed records, from epoch 1; every one of them must be replayed through [`Committer::verify`].
+    /// All committed records, from epoch 1; every one of them must be replayed through [`Committer::verify`], or lie before
+    /// [`Committer::begin_after`].
     pub records: Vec<ProgressRecord>,
     /// The last record is final: nothing is left to do.
     pub finished: bool,
@@ -125,6 +127,8 @@ pub struct Committer {
     log: Log,
     start: StartRecord,
     device: Option<String>,
+    /// A checkpoint that no record names yet.
+    checkpoint: Option<Named>,
     /// Committed epochs that were not replayed yet.
     expected: BTreeMap<Epoch, Expected>,
     next: Epoch,
@@ -180,6 +184,7 @@ impl Committer {
             sinks: Vec::new(),
             log,
             device: settings.device.clone(),
+            checkpoint: None,
             expected: expectations(&records),
             next: records.last().map_or(Epoch::FIRST, |record| record.epoch.next()),
             finished,
@@ -300,6 +305,16 @@ impl Committer {
         Ok(Committed { last: Epoch(self.next.0 - 1), rows })
     }
 
+    /// A checkpoint is in the store: the next record to be committed makes it real.
+    pub fn name_checkpoint(&mut self, named: Named) {
+        self.checkpoint = Some(named);
+    }
+
+    /// The run goes on from the checkpoint of `epoch`: what was committed up to there is not replayed.
+    pub fn begin_after(&mut self, epoch: Epoch) {
+        self.expected = self.expected.split_off(&epoch.next());
+    }
+
     /// Commits the last epoch of a pipeline whose sources are exhausted (S4.3): its record is final, and open Parquet parts close with it.
     pub fn finish(&mut self, mut last: EpochOutputs) -> Result<Committed> {
         last.record.last = true;
@@ -358,6 +373,12 @@ impl Committer {
         record.semantics = self.start.semantics;
         record.generation = self.start.generation;
         record.device.clone_from(&self.device);
+        record.newest_checkpoint = self.checkpoint.take();
+        let after = match (record.last, record.checkpoint) {
+            (true, _) => After::Nothing,
+            (false, true) => After::Checkpoint,
+            (false, false) => After::Epochs,
+        };
         for sink in &mut self.sinks {
             let encoded = outputs.outputs.get(&sink.settings.id).filter(|encoded| !encoded.is_empty());
             let mut output = SinkOutput::default();
@@ -366,9 +387,9 @@ impl Committer {
                 output.xxh3 = digest_of(sink, encoded)?;
             }
             match (&mut sink.writer, encoded) {
-                (Some(writer), Some(encoded)) => writer.stage(record.epoch, encoded, record.last, &mut output)?,
-                (Some(writer), None) if record.last => {
-                    writer.stage(record.epoch, &nothing(&sink.settings.target), true, &mut output)?;
+                (Some(writer), Some(encoded)) => writer.stage(record.epoch, encoded, after, &mut output)?,
+                (Some(writer), None) if after != After::Epochs => {
+                    writer.stage(record.epoch, &nothing(&sink.settings.target), after, &mut output)?;
                 }
                 (None, Some(Encoded::Messages(_))) => output.partitions = Some(sink.partitions),
                 (None, Some(_)) => return Err(Error::internal(format!("rows for {} are not encoded as messages", sink.settings.id))),

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::checkpoint::Named;
 use crate::data::Reason;
 use crate::sinks::{Digest, SinkOutput};
 use crate::time::{Epoch, EventTime};
@@ -46,6 +47,12 @@ pub struct ProgressRecord {
     /// What came out, by sink (`sinks.NAME`); sinks without rows in the epoch are left out.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub outputs: BTreeMap<String, SinkOutput>,
+    /// State is taken after this epoch, and open Parquet parts close with it (S14.3).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub checkpoint: bool,
+    /// The newest checkpoint that is in the store (S15): from this record on it is real.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest_checkpoint: Option<Named>,
     /// No epoch follows: all sources are bounded and exhausted (S4.3).
     #[serde(default, rename = "final", skip_serializing_if = "std::ops::Not::not")]
     pub last: bool,
@@ -68,6 +75,8 @@ impl ProgressRecord {
             control: Vec::new(),
             device: None,
             outputs: BTreeMap::new(),
+            checkpoint: false,
+            newest_checkpoint: None,
             last: false,
         }
     }

@@ -56,6 +56,21 @@ impl Dedup {
         }
     }
 
+    /// What is remembered (S15.2): identities by the event time at which they were seen.
+    pub fn snapshot(&self) -> Vec<(i64, Vec<Box<[u8]>>)> {
+        self.by_time.iter().map(|(time, keys)| (*time, keys.clone())).collect()
+    }
+
+    /// Remembers what `snapshot` gave, and nothing else.
+    pub fn restore(&mut self, seen: Vec<(i64, Vec<Box<[u8]>>)>) {
+        self.by_time = seen.into_iter().collect();
+        self.seen.clear();
+        // In order of time, so what stays is when an identity was seen last.
+        for (time, keys) in &self.by_time {
+            self.seen.extend(keys.iter().map(|key| (key.clone(), *time)));
+        }
+    }
+
     /// Identities remembered.
     pub fn len(&self) -> usize {
         self.seen.len()
@@ -83,6 +98,9 @@ mod tests {
         assert!(!dedup.is_repeat(&keys, 2, 109));
         assert!(!dedup.is_repeat(&keys, 3, 110));
         assert!(!dedup.is_repeat(&keys, 4, 110) && !dedup.is_repeat(&keys, 5, 110));
+        let mut again = Dedup::new(10);
+        again.restore(dedup.snapshot());
+        assert_eq!((&again.seen, &again.by_time), (&dedup.seen, &dedup.by_time));
         dedup.forget(EventTime(119));
         assert_eq!(dedup.len(), 1);
         dedup.forget(EventTime(120));

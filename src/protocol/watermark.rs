@@ -1,5 +1,7 @@
 //! How far event time has come, and which records are late (S4.1–S4.3).
 
+use serde::{Deserialize, Serialize};
+
 use crate::time::{EventTime, Micros};
 
 /// What becomes of a record by its event time.
@@ -14,7 +16,7 @@ pub enum Admission {
 }
 
 /// The event-time progress of one source: per partition the greatest event time bound, and the source's watermark.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceClock {
     lateness: Micros,
     sequential: bool,
@@ -22,7 +24,7 @@ pub struct SourceClock {
     watermark: EventTime,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct PartitionClock {
     greatest: EventTime,
     idle: bool,

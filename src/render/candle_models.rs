@@ -9,11 +9,13 @@ use std::sync::Arc;
 
 use super::input_rows::{InputSources, Tile};
 use super::ledger::Ledger;
+use super::ledger_state;
 use super::model_epoch::{Answers, ModelEpoch};
 use super::packet::Packet;
 use super::relation::SourceNames;
 use super::routes::Routes;
 use super::settle::{Answerer, settle};
+use super::views::not_restored;
 use crate::dataflow::{Fault, Offload, Outbox, Waker};
 use crate::error::{Error, Result};
 use crate::inference::{DeviceThread, Network, Predicted, Rows};
@@ -104,11 +106,17 @@ impl Candle {
         let cold = network.learned_rows() == 0;
         let mut answers = Answers { predictions: predicted.values, degraded, version: network.epoch(), ..Answers::default() };
         let outcomes = settle(&mut self.ledger, epoch, &mut answers, &mut Answered { cold }, &mut Tile::default())?;
-        self.ledger.send(epoch, &answers, &outcomes.met, outcomes.resolved, outcomes.rejected, outbox)
+        self.ledger.send(epoch, &answers, &outcomes.met, outcomes.resolved, outcomes.rejected, outbox)?;
+        if epoch.input.checkpoint { self.ledger.hand_in(Vec::new(), outbox) } else { Ok(()) }
     }
 
     /// Assembles an epoch; its rows, if it has any, go to the device.
-    fn hand_over(&mut self, epoch: Epoch, parcels: Vec<Packet>) -> Result<()> {
+    fn hand_over(&mut self, epoch: Epoch, mut parcels: Vec<Packet>) -> Result<()> {
+        // Only in the first epoch, so nothing is on the device.
+        for piece in Packet::take_restored(&mut parcels) {
+            let restored = piece.of_version(ledger_state::VERSION).and_then(|books| self.ledger.restore(&books));
+            restored.map_err(|reason| not_restored(&piece, &reason))?;
+        }
         let plan = self.plan.clone();
         let work = match ModelEpoch::assemble(&plan, &plan.models[self.model], &self.sources, epoch, parcels)? {
             None => Work::Nothing,

@@ -8,6 +8,7 @@ use crossbeam_channel::Sender;
 
 use super::ingest::{Minted, MintedEpoch};
 use super::packet::{Packet, Pulse, Report};
+use crate::checkpoint::Piece;
 use crate::data::Reason;
 use crate::error::{Error, Result};
 use crate::ids::SourceIndex;
@@ -32,6 +33,8 @@ pub struct EpochReport {
     pub pulses: Vec<Pulse>,
     /// When it left the dataflow.
     pub closed_at: Instant,
+    /// All state after it, where it is wanted.
+    pub state: Option<Vec<Piece>>,
 }
 
 /// The way to the commit thread. Unbounded: epochs in flight are bounded where they are minted.
@@ -58,6 +61,7 @@ impl Gather {
         let mut closes = false;
         let mut failed: Vec<(SourceIndex, u64)> = Vec::new();
         let mut non_finite = 0;
+        let mut pieces = Vec::new();
         for parcel in parcels {
             match parcel {
                 Packet::Minted { closing } => closes = closing,
@@ -72,6 +76,7 @@ impl Gather {
                 Packet::Failed { source, count } => failed.push((source, count)),
                 Packet::Pulse(pulse) => pulses.push(pulse),
                 Packet::Report(report) => reports.push(report),
+                Packet::State(state) => pieces.extend(state),
                 _ => return Err(Error::internal("the committer got something that is no output")),
             }
         }
@@ -81,7 +86,7 @@ impl Gather {
             reports.sort_by(|a, b| a.component.cmp(&b.component));
             RunEvent::Closed(reports)
         } else {
-            let Some(MintedEpoch { mut record, .. }) = self.minted.leave(epoch) else {
+            let Some(MintedEpoch { mut record, state, .. }) = self.minted.leave(epoch) else {
                 return Err(Error::internal(format!("epoch {epoch} has outputs and no progress record")));
             };
             for (source, count) in failed {
@@ -92,8 +97,12 @@ impl Gather {
             if non_finite > 0 {
                 record.counters.insert("non_finite".to_string(), non_finite);
             }
+            let state = state.map(|sources| {
+                pieces.extend(sources);
+                pieces
+            });
             pulses.sort_by(|a: &Pulse, b| a.component.cmp(&b.component));
-            RunEvent::Epoch(Box::new(EpochReport { outputs: EpochOutputs { record, outputs }, pulses, closed_at: clock::now() }))
+            RunEvent::Epoch(Box::new(EpochReport { outputs: EpochOutputs { record, outputs }, pulses, closed_at: clock::now(), state }))
         };
         // A commit thread that is gone has raised its error; the run is ending.
         let _ = port.send(event);

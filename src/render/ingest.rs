@@ -15,7 +15,9 @@ use super::open_epoch::OpenSource;
 use super::packet::{EpochInput, Packet};
 use super::quarantine::Originals;
 use super::reading::{Reading, take_arrived};
+use super::restored::{Restored, Schedule, source_piece};
 use super::routes::Routes;
+use crate::checkpoint::Piece;
 use crate::data::Columns;
 use crate::dataflow::{Committed, EpochSource, Outbox, Step, Waker};
 use crate::error::Result;
@@ -32,6 +34,8 @@ pub struct MintedEpoch {
     pub record: ProgressRecord,
     /// What its records were read from.
     pub originals: Originals,
+    /// State of the sources after it, where it is wanted.
+    pub state: Option<Vec<Piece>>,
 }
 
 /// The epochs in the dataflow, from the source of epochs to the committer on the same worker.
@@ -106,6 +110,10 @@ pub struct Ingest {
     stage: Stage,
     /// Nothing follows the recorded epochs (`--bindings`).
     only_recorded: bool,
+    /// When state is wanted.
+    checkpoints: Schedule,
+    /// State of the components, for the first epoch.
+    restore: Vec<Piece>,
     busy: Busy,
     /// Decodes as long as it lives.
     _pool: DecodePool,
@@ -147,18 +155,30 @@ pub struct IngestSettings {
     pub stop: Arc<AtomicBool>,
     /// End after the recorded epochs (`--bindings`, S1.2).
     pub only_recorded: bool,
+    /// When state is wanted.
+    pub checkpoints: Schedule,
+    /// The checkpoint to go on from.
+    pub restored: Option<Restored>,
     /// Counts the time that cutting takes.
     pub busy: Busy,
 }
 
 impl Ingest {
     /// A cutter before its first epoch.
-    pub fn new(settings: IngestSettings) -> Self {
-        let IngestSettings { plan, routes, opened, recorded, committed, minted, stop, only_recorded, busy } = settings;
-        let sources: Vec<Reading> =
+    pub fn new(settings: IngestSettings) -> Result<Self> {
+        let IngestSettings { plan, routes, opened, recorded, committed, minted, stop, only_recorded, checkpoints, restored, busy } =
+            settings;
+        let mut sources: Vec<Reading> =
             plan.sources.iter().zip(opened.handles).map(|(source, handle)| Reading::new(source.clone(), handle)).collect();
         let bounded = sources.iter().all(Reading::is_bounded);
-        Self {
+        let (mut next, mut watermark, mut restore) = (Epoch::FIRST, EventTime::MIN, Vec::new());
+        if let Some(restored) = restored {
+            for source in &mut sources {
+                source.resume(restored.source(&source.plan.id)?)?;
+            }
+            (next, watermark, restore) = (restored.record.epoch.next(), restored.record.watermark, restored.pieces);
+        }
+        Ok(Self {
             plan,
             routes,
             sources,
@@ -166,18 +186,20 @@ impl Ingest {
             committed,
             minted,
             stop,
-            next: Epoch::FIRST,
+            next,
             fill: Fill::default(),
             since: None,
             waits: None,
             last_minted: clock::now(),
-            watermark: EventTime::MIN,
+            watermark,
             bounded,
             stage: Stage::Cutting,
             only_recorded,
+            checkpoints,
+            restore,
             busy,
             _pool: opened.pool,
-        }
+        })
     }
 
     /// Records for one epoch are complete: judge them, write the progress record, send the batch to the epoch's home.
@@ -186,7 +208,13 @@ impl Ingest {
         let recorded = self.recorded.pop_front();
         let now = recorded.as_ref().map_or(now, |record| record.now);
         let mut record = ProgressRecord::new(epoch);
-        let mut input = EpochInput { sources: Vec::new(), watermark: 0, closing, rejected: Vec::new() };
+        let checkpoint = match &recorded {
+            Some(_) => false,
+            None => !closing && !last && self.checkpoints.is_due(),
+        };
+        record.checkpoint = checkpoint || recorded.as_ref().is_some_and(|record| record.checkpoint);
+        let restore = std::mem::take(&mut self.restore);
+        let mut input = EpochInput { sources: Vec::new(), watermark: 0, closing, rejected: Vec::new(), checkpoint, restore };
         let mut originals = Originals::default();
         for source in &mut self.sources {
             if recorded.is_none() {
@@ -237,7 +265,8 @@ impl Ingest {
         input.watermark = self.watermark.0;
         outbox.send(0, self.routes.home(epoch), Packet::Epoch(Arc::new(input)));
         outbox.send(1, self.routes.leader(), Packet::Minted { closing });
-        self.minted.enter(epoch, MintedEpoch { record, originals });
+        let state = if checkpoint { Some(self.sources.iter().map(source_piece).collect::<Result<_>>()?) } else { None };
+        self.minted.enter(epoch, MintedEpoch { record, originals, state });
         (self.fill, self.since, self.last_minted) = (Fill::default(), None, clock::now());
         self.next = epoch.next();
         Ok(Step::Epoch(epoch))

@@ -6,7 +6,6 @@ use std::sync::{Arc, OnceLock};
 
 use arrow::array::{Array, ArrayRef, Float64Array, RecordBatch};
 use arrow::compute::interleave;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::input_rows::Tile;
 use super::model_epoch::{Answers, ModelColumns, ModelEpoch};
@@ -17,13 +16,13 @@ use super::streams::arrow_error;
 use crate::data::{Columns, EventBatch, Reason, Rejected};
 use crate::dataflow::Outbox;
 use crate::error::{Error, Result};
-use crate::ids::PartitionIndex;
+use crate::ids::{PartitionIndex, WorkerIndex};
 use crate::metrics::{BaselineGuess, ModelReport};
 use crate::models::{LabelJoin, LabelOutcome, Pair, Position, Row, RowOutcome};
 use crate::plan::{LabelPlan, ModelPlan, Plan, RelationOrigin, SinkFrom, Watch};
 
 /// What waits with a row for its label: the row as served and the prediction as emitted.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 pub struct Served {
     /// Inputs.
     pub x: Box<[f64]>,
@@ -38,8 +37,8 @@ pub struct Served {
     /// Identity, for alarms and outputs.
     pub key: Box<str>,
     /// The columns of its epoch, and which row of them.
-    kept: Kept,
-    kept_row: u32,
+    pub(super) kept: Kept,
+    pub(super) kept_row: u32,
 }
 
 /// Per sink of `models.M.rows` the used columns of the rows of one epoch, label missing. Filled once the epoch's predictions are all known; until
@@ -53,26 +52,14 @@ impl Kept {
         let _ = self.0.set(columns);
     }
 
-    fn columns(&self) -> &[Columns] {
+    /// The columns, once they are filled in.
+    pub fn columns(&self) -> &[Columns] {
         self.0.get().map_or(&[], Vec::as_slice)
     }
 
-    fn is(&self, other: &Kept) -> bool {
+    /// Whether both are of the same epoch.
+    pub fn is(&self, other: &Kept) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
-    }
-}
-
-impl Serialize for Kept {
-    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        self.columns().serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Kept {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        let kept = Kept::default();
-        kept.fill(Vec::deserialize(deserializer)?);
-        Ok(kept)
     }
 }
 
@@ -110,18 +97,18 @@ pub struct Ledger {
     model: usize,
     routes: Routes,
     names: Arc<SourceNames>,
-    join: Option<LabelJoin<Served>>,
-    report: ModelReport,
+    pub(super) join: Option<LabelJoin<Served>>,
+    pub(super) report: ModelReport,
     rows_sinks: Vec<usize>,
     prediction_sinks: Vec<usize>,
     monitors: Vec<usize>,
     watches_inputs: bool,
     /// Whether rows have a key column.
     keyed: bool,
-    rows_predicted: u64,
-    rows_unanswered: u64,
+    pub(super) rows_predicted: u64,
+    pub(super) rows_unanswered: u64,
     /// Identity of the row with the greatest prediction in the newest epoch, for the summary to name.
-    example: Option<String>,
+    pub(super) example: Option<String>,
 }
 
 /// Outputs of a model's operator: to its sinks, to monitors, to the committer.
@@ -169,7 +156,13 @@ impl Ledger {
         }
     }
 
-    fn declared(&self) -> &ModelPlan {
+    /// Where the committer is.
+    pub(super) fn leader(&self) -> WorkerIndex {
+        self.routes.leader()
+    }
+
+    /// The model they are kept for.
+    pub(super) fn declared(&self) -> &ModelPlan {
         &self.plan.models[self.model]
     }
 
@@ -362,6 +355,7 @@ impl Ledger {
                 model: self.model,
                 watermark: epoch.input.watermark,
                 closing: epoch.input.closing,
+                checkpoint: epoch.input.checkpoint,
                 times: epoch.rows.times().to_vec(),
                 predictions: answers.predictions.clone(),
                 resolved,

@@ -14,6 +14,7 @@ mod committer;
 mod ingest;
 mod input_rows;
 mod ledger;
+mod ledger_state;
 mod model_epoch;
 mod monitors;
 mod online_models;
@@ -22,6 +23,7 @@ mod packet;
 mod quarantine;
 mod reading;
 mod relation;
+mod restored;
 mod routes;
 mod settle;
 mod sinks;
@@ -41,6 +43,7 @@ pub use ledger::OUTPUTS as MODEL_OUTPUTS;
 pub use online_models::Online;
 pub use packet::{FeatureBlock, ModelInput, Packet, Pulse, Reader, Report};
 pub use relation::SourceNames;
+pub use restored::{Restored, Schedule};
 pub use routes::Routes;
 pub use tables::TableIndex;
 
@@ -82,31 +85,34 @@ pub struct Leader {
     pub port: CommitPort,
     /// End after the recorded epochs.
     pub only_recorded: bool,
+    /// When state is wanted.
+    pub checkpoints: Schedule,
+    /// The checkpoint to go on from; `recorded` begins behind it.
+    pub restored: Option<Restored>,
 }
 
 /// Builds the dataflow of `prepared` on one worker; `leader` on the worker that mints and commits.
 pub fn build<'scope>(scope: Scope<'scope, u64>, prepared: &Prepared, workers: usize, leader: Option<Leader>) {
     let Prepared { plan, tables, names, networks, stop, fault, committed, busy } = prepared.clone();
     let routes = Routes::new(&plan, workers);
-    let (open, recorded, port, only_recorded) = match leader {
-        Some(leader) => (Some(leader.open), leader.recorded, Some(leader.port), leader.only_recorded),
-        None => (None, Vec::new(), None, false),
-    };
+    let port = leader.as_ref().map(|leader| leader.port.clone());
     let minted = Minted::default();
     let mut from_ingest = {
         let (plan, minted, committed, fault_of_open) = (plan.clone(), minted.clone(), committed.clone(), fault.clone());
         let busy = busy.of("epochs", "cut");
         epoch_source(scope, "ingest", 2, fault.clone(), move |waker| {
-            let open = open?;
+            let Leader { open, recorded, only_recorded, checkpoints, restored, .. } = leader?;
             committed.wakes(waker.clone());
             if plan.epoch.every == 0 {
                 minted.wakes(waker.clone());
             }
-            match open(waker) {
-                Ok(opened) => {
-                    let settings = IngestSettings { plan, routes, opened, recorded, committed, minted, stop, only_recorded, busy };
-                    Some(ingest::Ingest::new(settings))
-                }
+            let ingest = open(waker).and_then(|opened| {
+                let settings =
+                    IngestSettings { plan, routes, opened, recorded, committed, minted, stop, only_recorded, checkpoints, restored, busy };
+                ingest::Ingest::new(settings)
+            });
+            match ingest {
+                Ok(ingest) => Some(ingest),
                 Err(error) => {
                     fault_of_open.raise(error);
                     None
@@ -116,10 +122,11 @@ pub fn build<'scope>(scope: Scope<'scope, u64>, prepared: &Prepared, workers: us
     };
     let mut to_committer = vec![from_ingest.remove(1)];
     let mut streams = streams::Streams::new(plan.clone(), tables, routes, names.clone(), &busy);
-    let outputs = routes.to_committer() + 1;
+    let outputs = routes.to_monitors() + 1;
     let mut from_streams = on_close(from_ingest.remove(0), "streams", outputs, fault.clone(), move |epoch, parcels, outbox| {
         streams.close(epoch, parcels, outbox)
     });
+    let mut to_monitors = vec![from_streams.remove(routes.to_monitors())];
     to_committer.push(from_streams.remove(routes.to_committer()));
     let mut to_sinks = vec![from_streams.remove(routes.to_sinks())];
     let mut to_models: Vec<Vec<Parcels<'scope, Packet>>> =
@@ -140,7 +147,6 @@ pub fn build<'scope>(scope: Scope<'scope, u64>, prepared: &Prepared, workers: us
             }
         }
     }
-    let mut to_monitors = Vec::new();
     for (index, inputs) in to_models.into_iter().enumerate() {
         let declared = &plan.models[index];
         let name = declared.id.to_string();

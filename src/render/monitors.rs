@@ -8,12 +8,18 @@ use arrow::util::display::array_value_to_string;
 
 use super::packet::{Packet, Pulse, Report, ResolvedKeys, Watched};
 use super::routes::Routes;
+use super::views::not_restored;
+use crate::checkpoint::{Block, Piece, PieceName};
 use crate::dataflow::Outbox;
 use crate::drift::{Labels, Monitor, MonitorSpec, Rises, Row, Statistic, Watched as WatchedModel};
 use crate::error::{Error, Result};
 use crate::ids::WorkerIndex;
+use crate::metrics::SNAPSHOT_VERSION;
 use crate::plan::{MonitorPlan, Plan, SinkFrom, Watch};
 use crate::time::{Busy, BusyTimes, Epoch};
+
+/// Version of the layout of a monitor's state.
+const VERSION: u32 = 1;
 
 /// Outputs: to the sinks, to the committer.
 pub const OUTPUTS: usize = 2;
@@ -46,8 +52,11 @@ impl Monitors {
     }
 
     /// Takes a closed epoch.
-    pub fn close(&mut self, _epoch: Epoch, parcels: Vec<Packet>, outbox: &mut Outbox<Packet>) -> Result<()> {
+    pub fn close(&mut self, _epoch: Epoch, mut parcels: Vec<Packet>, outbox: &mut Outbox<Packet>) -> Result<()> {
         // A worker gets one parcel per monitor and model; a model watched by several monitors sends the same one to each.
+        for piece in Packet::take_restored(&mut parcels) {
+            self.restore(&piece).map_err(|reason| not_restored(&piece, &reason))?;
+        }
         let mut of_model: BTreeMap<usize, Arc<Watched>> = BTreeMap::new();
         for parcel in parcels {
             let Packet::Watched(watched) = parcel else { return Err(Error::internal("a monitor got something other than predictions")) };
@@ -61,11 +70,10 @@ impl Monitors {
             let models = watched_models(declared);
             let mine: Vec<&Arc<Watched>> = models.iter().filter_map(|model| of_model.get(model)).collect();
             let Some(first) = mine.first() else { continue };
-            let (watermark, closing) = (first.watermark, first.closing);
+            let (watermark, closing, checkpoint) = (first.watermark, first.closing, first.checkpoint);
             if let Entry::Vacant(slot) = self.open.entry(index) {
                 let monitor = Monitor::new(&spec).map_err(|cause| Error::internal(format!("{}: {cause}", declared.id)))?;
-                let inputs = models.iter().map(|model| declared.watch.contains(&Watch::Inputs(*model))).collect();
-                slot.insert(Open { monitor, models, inputs, rises: Rises::new(declared.every), alarms: 0 });
+                slot.insert(Open::new(declared, models, monitor));
             }
             let Some(open) = self.open.get_mut(&index) else { continue };
             self.busy[index].during(|| {
@@ -82,12 +90,42 @@ impl Monitors {
                 }
                 open.send(&self.plan, self.routes, index, statistics, closing, outbox);
             });
+            if checkpoint {
+                let piece = open.piece(declared)?;
+                outbox.send(1, self.routes.leader(), Packet::State(vec![piece]));
+            }
         }
+        Ok(())
+    }
+
+    /// Opens a monitor with the state it had.
+    fn restore(&mut self, piece: &Piece) -> Result<(), String> {
+        let plan = self.plan.clone();
+        let found = plan.monitors.iter().enumerate().find(|(_, monitor)| monitor.id.as_str() == piece.name.component);
+        let (index, declared) = found.ok_or("there is no such monitor")?;
+        let [monitor, seen] = &piece.of_version(VERSION)?[..] else { return Err("it is cut short".to_string()) };
+        let monitor = Monitor::restore(&spec(&plan, declared), SNAPSHOT_VERSION, monitor)?;
+        let mut open = Open::new(declared, watched_models(declared), monitor);
+        (open.rises, open.alarms) = serde_json::from_slice(seen).map_err(|error| error.to_string())?;
+        self.open.insert(index, open);
         Ok(())
     }
 }
 
 impl Open {
+    fn new(declared: &MonitorPlan, models: Vec<usize>, monitor: Monitor) -> Self {
+        let inputs = models.iter().map(|model| declared.watch.contains(&Watch::Inputs(*model))).collect();
+        Self { monitor, models, inputs, rises: Rises::new(declared.every), alarms: 0 }
+    }
+
+    /// The state after this epoch.
+    fn piece(&self, declared: &MonitorPlan) -> Result<Piece> {
+        let seen = serde_json::to_vec(&(&self.rises, self.alarms));
+        let seen = seen.map_err(|error| Error::internal(format!("{} has no snapshot: {error}", declared.id)))?;
+        let blocks = [self.monitor.snapshot(), seen].map(|bytes| Block::Bytes(Arc::new(bytes))).into();
+        Ok(Piece { name: PieceName { component: declared.id.to_string(), shard: None }, version: VERSION, blocks })
+    }
+
     fn observe(&mut self, watched: &Watched, statistics: &mut Vec<Statistic>) {
         let Some(at) = self.models.iter().position(|model| *model == watched.model) else { return };
         if self.monitor.reads_rows(at) {

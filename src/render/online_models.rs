@@ -5,15 +5,18 @@ use std::sync::Arc;
 
 use super::input_rows::{InputSources, Tile};
 use super::ledger::Ledger;
+use super::ledger_state;
 use super::model_epoch::{Answers, ModelEpoch};
 use super::packet::Packet;
 use super::relation::SourceNames;
 use super::routes::Routes;
 use super::settle::{Answerer, settle};
+use super::views::not_restored;
+use crate::checkpoint::Piece;
 use crate::dataflow::Outbox;
 use crate::error::{Error, Exit, Result};
 use crate::models::artefact::{self, Meta};
-use crate::models::{OnlineModel, Outcome, Row};
+use crate::models::{OnlineModel, Outcome, Row, SNAPSHOT_VERSION};
 use crate::plan::{LinearPlan, Plan};
 use crate::time::Epoch;
 
@@ -56,7 +59,10 @@ impl Online {
     }
 
     /// Predicts and learns a closed epoch.
-    pub fn close(&mut self, epoch: Epoch, parcels: Vec<Packet>, outbox: &mut Outbox<Packet>) -> Result<()> {
+    pub fn close(&mut self, epoch: Epoch, mut parcels: Vec<Packet>, outbox: &mut Outbox<Packet>) -> Result<()> {
+        for piece in Packet::take_restored(&mut parcels) {
+            self.restore(&piece).map_err(|reason| not_restored(&piece, &reason))?;
+        }
         let plan = self.plan.clone();
         let assembled = ModelEpoch::assemble(&plan, &plan.models[self.model], &self.sources, epoch, parcels)?;
         let Some(assembled) = assembled else { return Ok(()) };
@@ -66,7 +72,24 @@ impl Online {
         let mut answers = Answers { version: epoch.0 - 1, ..Answers::default() };
         let outcomes = settle(&mut self.ledger, &assembled, &mut answers, &mut self.learner, &mut self.tile)?;
         self.last_epoch = epoch;
-        self.ledger.send(&assembled, &answers, &outcomes.met, outcomes.resolved, outcomes.rejected, outbox)
+        self.ledger.send(&assembled, &answers, &outcomes.met, outcomes.resolved, outcomes.rejected, outbox)?;
+        if assembled.input.checkpoint { self.hand_in(outbox) } else { Ok(()) }
+    }
+
+    /// The state after this epoch: the learner, the newest epoch, the books.
+    fn hand_in(&mut self, outbox: &mut Outbox<Packet>) -> Result<()> {
+        let blocks = [self.learner.model.snapshot(), self.last_epoch.0.to_le_bytes().to_vec()];
+        self.ledger.hand_in(blocks.into(), outbox)
+    }
+
+    fn restore(&mut self, piece: &Piece) -> Result<(), String> {
+        let mut blocks = piece.of_version(ledger_state::VERSION)?;
+        let books = blocks.split_off(blocks.len().min(2));
+        let [learner, epoch] = &blocks[..] else { return Err("it is cut short".to_string()) };
+        let spec = self.learner.model.spec().clone();
+        self.learner.model = OnlineModel::restore(spec, SNAPSHOT_VERSION, learner)?;
+        self.last_epoch = Epoch(u64::from_le_bytes(epoch[..].try_into().map_err(|_| "its epoch has 8 bytes".to_string())?));
+        self.ledger.restore(&books)
     }
 
     /// The model's part of the summary, and the model itself (S10.7).

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::checkpoint::Piece;
 use crate::data::{Columns, FeatureRows, KeyColumn, Rejected};
 use crate::drift::Statistic;
 use crate::ids::SourceIndex;
@@ -58,6 +59,26 @@ pub enum Packet {
     Pulse(Pulse),
     /// A component's part of the closing summary, as JSON, to the committer.
     Report(Report),
+    /// State that a component goes on with, before anything else of its first epoch.
+    Restore(Vec<Piece>),
+    /// State of a component after this epoch, to the committer.
+    State(Vec<Piece>),
+}
+
+impl Packet {
+    /// Takes the state to go on with out of the parcels of an epoch.
+    pub fn take_restored(parcels: &mut Vec<Packet>) -> Vec<Piece> {
+        let mut restored = Vec::new();
+        if parcels.iter().any(|parcel| matches!(parcel, Self::Restore(_))) {
+            for parcel in std::mem::take(parcels) {
+                match parcel {
+                    Self::Restore(pieces) => restored.extend(pieces),
+                    other => parcels.push(other),
+                }
+            }
+        }
+        restored
+    }
 }
 
 /// The records of one epoch.
@@ -71,6 +92,10 @@ pub struct EpochInput {
     pub closing: bool,
     /// Records the source could not use.
     pub rejected: Vec<Rejected>,
+    /// Components hand in their state after this epoch.
+    pub checkpoint: bool,
+    /// State to go on with, in the first epoch after a checkpoint.
+    pub restore: Vec<Piece>,
 }
 
 /// Updates and probes of one view for the shards of one worker.
@@ -82,6 +107,8 @@ pub struct ViewInput {
     pub watermark: i64,
     /// No records, no commit: components hand in their part of the summary.
     pub closing: bool,
+    /// The state after this epoch is wanted.
+    pub checkpoint: bool,
     /// The records that update the view.
     pub updates: UpdateSet,
     /// The records that only read it.
@@ -187,6 +214,8 @@ pub struct ModelInput {
     pub watermark: i64,
     /// No records, no commit: components hand in their part of the summary.
     pub closing: bool,
+    /// The state after this epoch is wanted.
+    pub checkpoint: bool,
     /// The rows to predict: an event batch of the model's stream after its `where`.
     pub rows: Columns,
     /// Identities of those rows; empty where no label stream needs them.
@@ -219,6 +248,8 @@ pub struct Watched {
     pub watermark: i64,
     /// No records, no commit: components hand in their part of the summary.
     pub closing: bool,
+    /// The state after this epoch is wanted.
+    pub checkpoint: bool,
     /// Event times of the predicted rows.
     pub times: Vec<i64>,
     /// Predictions (probability or value); NaN = none.

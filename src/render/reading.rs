@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::open_epoch::{Bound, ClosedSource, OpenSource};
 use crate::codecs::DecodedChunk;
 use crate::config::declaration::EpochPolicy;
@@ -29,6 +31,19 @@ const PENDING_OF_EACH: usize = 2;
 
 /// Digest of no records: xxh3 of nothing.
 const EMPTY: u64 = 0x2d06_8005_38d3_94c2;
+
+/// How far a source has been read and judged. Records that are read and not yet in an epoch are no part of it: they are read again.
+#[derive(Serialize, Deserialize)]
+pub struct SourceState {
+    /// Names of the partitions, by number.
+    partitions: Vec<String>,
+    clock: SourceClock,
+    dedup: Option<Vec<(i64, Vec<Box<[u8]>>)>>,
+    /// Per partition, the position after what is bound.
+    pub starts: BTreeMap<u32, u64>,
+    idle: Vec<u32>,
+    bound: BTreeSet<u32>,
+}
 
 /// One source as the cutter sees it.
 pub struct Reading {
@@ -73,6 +88,35 @@ impl Reading {
             idle: Vec::new(),
             bound: BTreeSet::new(),
         }
+    }
+
+    /// How far the source has been read and judged, after a closed epoch (S15.2).
+    pub fn state(&self) -> SourceState {
+        SourceState {
+            partitions: self.handle.partitions().to_vec(),
+            clock: self.clock.clone(),
+            dedup: self.dedup.as_ref().map(Dedup::snapshot),
+            starts: self.starts.clone(),
+            idle: self.idle.clone(),
+            bound: self.bound.clone(),
+        }
+    }
+
+    /// Goes on after `state`. The source has been opened at the positions that it names.
+    pub fn resume(&mut self, state: SourceState) -> Result<()> {
+        let same = self.handle.partitions().iter().zip(&state.partitions).all(|(now, then)| now == then);
+        if !same || self.handle.partitions().len() < state.partitions.len() {
+            let cause = format!("{} has other partitions than when the checkpoint was taken", self.plan.id);
+            return Err(Error::new(Exit::Data, cause, "put the former input back, or start over with --fresh (this replaces the outputs)"));
+        }
+        self.clock = state.clock;
+        self.clock.grow(self.handle.partitions().len());
+        if let (Some(dedup), Some(seen)) = (&mut self.dedup, state.dedup) {
+            dedup.restore(seen);
+        }
+        self.starts.extend(state.starts);
+        (self.idle, self.bound) = (state.idle, state.bound);
+        Ok(())
     }
 
     /// Takes what is decoded, without waiting. A Kafka partition that has much already is asked to stay away: one bound over all partitions would wait for

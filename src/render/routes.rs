@@ -82,4 +82,9 @@ impl Routes {
     pub fn to_committer(&self) -> usize {
         self.to_sinks() + 1
     }
+
+    /// Output of the streams operator that leads to the monitors.
+    pub fn to_monitors(&self) -> usize {
+        self.to_committer() + 1
+    }
 }

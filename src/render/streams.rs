@@ -14,11 +14,12 @@ use super::packet::{Arrivals, EpochInput, ModelInput, OwnReader, Packet, Positio
 use super::relation::{SourceNames, StreamColumns, relation};
 use super::routes::Routes;
 use super::tables::TableIndex;
+use crate::checkpoint::Piece;
 use crate::data::{Columns, EventBatch, KeyColumn, Reason, Rejected};
 use crate::dataflow::Outbox;
 use crate::error::{Error, Result};
 use crate::expressions::Expression;
-use crate::ids::{ComponentId, PartitionIndex, SourceIndex};
+use crate::ids::{ComponentId, PartitionIndex, ShardId, SourceIndex, WorkerIndex};
 use crate::plan::{LabelPlan, ModelPlan, Plan, SinkFrom, SinkPlan, StreamIndex, StreamPlan, ViewPlan};
 use crate::time::{Busy, BusyTimes, Epoch};
 
@@ -84,6 +85,9 @@ impl Streams {
 
     fn evaluate(&self, epoch: Epoch, input: &EpochInput, outbox: &mut Outbox<Packet>) -> Result<()> {
         let plan = &*self.plan;
+        if !input.restore.is_empty() {
+            self.restore(&input.restore, outbox);
+        }
         let mut evaluation = Evaluation { plan, rejected: input.rejected.clone(), seen: BTreeSet::new() };
         let mut batches: Vec<EventBatch> = Vec::with_capacity(plan.streams.len());
         for (index, stream) in plan.streams.iter().enumerate() {
@@ -126,6 +130,29 @@ impl Streams {
         Ok(())
     }
 
+    /// Sends the state that components go on with to those who own it now.
+    fn restore(&self, pieces: &[Piece], outbox: &mut Outbox<Packet>) {
+        let plan = &*self.plan;
+        let mut sent: BTreeMap<(usize, WorkerIndex), Vec<Piece>> = BTreeMap::new();
+        for piece in pieces {
+            let id = piece.name.component.as_str();
+            let shard = piece.name.shard.and_then(|shard| u16::try_from(shard).ok()).map(ShardId);
+            let view = plan.views.iter().position(|view| view.id.as_str() == id).zip(shard);
+            let model = plan.models.iter().position(|model| model.id.as_str() == id);
+            let monitor = plan.monitors.iter().find(|monitor| monitor.id.as_str() == id);
+            let to = match (view, model, monitor) {
+                (Some((view, shard)), _, _) => (self.routes.to_view(view), self.routes.shards().worker(shard)),
+                (_, Some(model), _) => (self.routes.to_model(model), self.routes.model(model)),
+                (_, _, Some(monitor)) => (self.routes.to_monitors(), self.routes.monitor(monitor)),
+                _ => continue,
+            };
+            sent.entry(to).or_default().push(piece.clone());
+        }
+        for ((output, worker), pieces) in sent {
+            outbox.send(output, worker, Packet::Restore(pieces));
+        }
+    }
+
     #[allow(clippy::too_many_arguments, reason = "one call site; the arguments are the epoch's parts")]
     fn model_input(
         &self,
@@ -141,6 +168,7 @@ impl Streams {
             model: index,
             watermark: input.watermark,
             closing: input.closing,
+            checkpoint: input.checkpoint,
             rows: Columns(rows.rows().clone()),
             keys: KeyColumn::default(),
             labels: Vec::new(),
@@ -228,11 +256,18 @@ impl Streams {
                 .map(|(set, chosen)| ProbeSet { rows: std::mem::take(&mut chosen[worker]), ..set.clone() })
                 .filter(|set| !set.rows.is_empty())
                 .collect();
-            if rows.is_empty() && probes.is_empty() && view.spec.ttl.is_none() && !input.closing {
+            if rows.is_empty() && probes.is_empty() && view.spec.ttl.is_none() && !input.closing && !input.checkpoint {
                 continue;
             }
             let updates = UpdateSet { positions: positions.clone(), keys: keys.clone(), columns: columns.clone(), rows, own: own.clone() };
-            let sent = ViewInput { view: index, watermark: input.watermark, closing: input.closing, updates, probes };
+            let sent = ViewInput {
+                view: index,
+                watermark: input.watermark,
+                closing: input.closing,
+                checkpoint: input.checkpoint,
+                updates,
+                probes,
+            };
             outbox.send(self.routes.to_view(index), crate::ids::WorkerIndex(worker as u32), Packet::View(Arc::new(sent)));
         }
         Ok(())

@@ -7,12 +7,13 @@ use arrow::array::{Array, AsArray};
 use super::packet::{FeatureBlock, Packet, ProbeSet, Reader, Report, UpdateSet, ViewInput};
 use super::routes::Routes;
 use super::streams::certain;
+use crate::checkpoint::{Block, Piece, PieceName};
 use crate::data::{CellType, FeatureRows};
 use crate::dataflow::Outbox;
-use crate::error::{Error, Result};
+use crate::error::{Error, Exit, Result};
 use crate::features::{Argument, Updates};
 use crate::plan::Plan;
-use crate::state::ViewState;
+use crate::state::{FrozenPart, ViewState};
 use crate::time::Epoch;
 
 /// The logic of one view on one worker: the keys of the shards that this worker owns.
@@ -45,7 +46,11 @@ impl View {
     }
 
     /// Applies a closed epoch.
-    pub fn close(&mut self, _epoch: Epoch, parcels: Vec<Packet>, outbox: &mut Outbox<Packet>) -> Result<()> {
+    pub fn close(&mut self, _epoch: Epoch, mut parcels: Vec<Packet>, outbox: &mut Outbox<Packet>) -> Result<()> {
+        for piece in Packet::take_restored(&mut parcels) {
+            let shard = piece.name.shard.unwrap_or_default();
+            self.state.thaw(shard, piece.version, &piece.bytes()).map_err(|reason| not_restored(&piece, &reason))?;
+        }
         for parcel in parcels {
             let Packet::View(input) = parcel else {
                 return Err(Error::internal("a view got something other than updates and probes"));
@@ -54,6 +59,10 @@ impl View {
                 self.send(filled, outbox);
             }
             self.state.advance(input.watermark);
+            if input.checkpoint {
+                let state = self.pieces();
+                outbox.send(self.plan.models.len() + 1, self.routes.leader(), Packet::State(state));
+            }
             if input.closing {
                 self.report(outbox);
             }
@@ -139,6 +148,18 @@ impl View {
         outbox.send(output, to, Packet::Features(block));
     }
 
+    /// The state, shard by shard; blocks are shared.
+    fn pieces(&mut self) -> Vec<Piece> {
+        let component = self.plan.views[self.view].id.to_string();
+        let piece = |part: FrozenPart| {
+            let words = part.words.into_iter().map(Block::Words);
+            let blocks = [Block::Bytes(Arc::new(part.outline))].into_iter().chain(words).collect();
+            let name = PieceName { component: component.clone(), shard: Some(part.shard) };
+            Piece { name, version: ViewState::VERSION, blocks }
+        };
+        self.state.freeze().shards.into_iter().map(piece).collect()
+    }
+
     fn report(&self, outbox: &mut Outbox<Packet>) {
         let counts = self.state.counts();
         let json = serde_json::json!({
@@ -149,6 +170,15 @@ impl View {
         let report = Report { component, json: json.to_string(), files: Vec::new() };
         outbox.send(self.plan.models.len() + 1, self.routes.leader(), Packet::Report(report));
     }
+}
+
+/// State of a checkpoint that this build cannot go on with.
+pub fn not_restored(piece: &Piece, reason: &str) -> Error {
+    Error::new(
+        Exit::Data,
+        format!("the state of {} in the checkpoint cannot be read: {reason}", piece.name),
+        "use the version of Tidemill that wrote it, or start over with --fresh",
+    )
 }
 
 /// Whether a probe comes before the update at `position`: by position within the view's own stream, else strictly earlier event time (S8.4).

@@ -52,6 +52,7 @@ pub fn run_captured(plan: Plan, folder: &Path, bindings: Option<Vec<ProgressReco
         bindings: None,
         quiet: true,
         signals: false,
+        checkpoint_every: None,
     };
     run_under(plan, &options, Circumstances { bindings, apart: true, ..Circumstances::default() }).map(drop)
 }

@@ -7,6 +7,8 @@ use std::time::Instant;
 
 use crossbeam_channel::Receiver;
 
+use super::checkpoints::Checkpoints;
+use crate::checkpoint::Piece;
 use crate::dataflow::{Committed, Fault};
 use crate::error::{Error, Exit, Result};
 use crate::progress::{Committer, ProgressRecord, SinkTotals};
@@ -54,6 +56,18 @@ pub struct CommitLoop {
     pub observer: Option<Box<dyn EpochObserver>>,
     /// Counts the time that committing takes.
     pub busy: Busy,
+    /// Writes checkpoints.
+    pub checkpoints: Checkpoints,
+    /// Committed epochs that are not replayed, since the run goes on behind them.
+    pub before: Vec<ProgressRecord>,
+}
+
+fn rows_in(record: &ProgressRecord) -> u64 {
+    record.counters.get("rows_in").copied().unwrap_or(0)
+}
+
+fn quarantined(record: &ProgressRecord) -> u64 {
+    record.quarantined.values().flat_map(|reasons| reasons.values()).sum()
 }
 
 impl CommitLoop {
@@ -72,6 +86,11 @@ impl CommitLoop {
 
     fn turn(&mut self, events: &Receiver<RunEvent>) -> Result<Option<Ended>> {
         let mut figures = Figures::new()?;
+        for record in std::mem::take(&mut self.before) {
+            figures.observe(&record, &[]);
+            // It was committed, so it was not too much.
+            let _ = self.guard.as_mut().and_then(|guard| guard.observe(rows_in(&record), quarantined(&record)));
+        }
         let mut last_commit: Option<Instant> = None;
         loop {
             let Ok(first) = events.recv() else { return Ok(None) };
@@ -94,9 +113,7 @@ impl CommitLoop {
     /// Ends the run before an epoch is committed with which too much would be in quarantine.
     fn check_quarantine(&mut self, record: &ProgressRecord) -> Result<()> {
         let Some(guard) = &mut self.guard else { return Ok(()) };
-        let rows = record.counters.get("rows_in").copied().unwrap_or(0);
-        let quarantined = record.quarantined.values().flat_map(|reasons| reasons.values()).sum();
-        match guard.observe(rows, quarantined) {
+        match guard.observe(rows_in(record), quarantined(record)) {
             None => Ok(()),
             Some(share) => {
                 let cause = format!(
@@ -130,6 +147,18 @@ impl CommitLoop {
             }
         }
         if !fresh.is_empty() {
+            let written = self.checkpoints.written();
+            if let Some(written) = &written {
+                tracing::info!(
+                    epoch = written.named.epoch.0,
+                    bytes = written.bytes,
+                    written_bytes = written.new_bytes,
+                    "a checkpoint is written"
+                );
+                self.committer.name_checkpoint(written.named.clone());
+            }
+            let states: Vec<(ProgressRecord, Vec<Piece>)> =
+                fresh.iter_mut().filter_map(|report| Some((report.outputs.record.clone(), report.state.take()?))).collect();
             if let Some(observer) = &mut self.observer {
                 fresh.iter().for_each(|report| observer.complete(&report.outputs.record, report.closed_at));
             }
@@ -137,6 +166,12 @@ impl CommitLoop {
             let committer = &mut self.committer;
             self.busy.during(|| committer.commit(fresh.into_iter().map(|report| report.outputs).collect()))?;
             let now = clock::now();
+            if let Some(written) = written {
+                self.checkpoints.is_named(written.named);
+            }
+            for (record, pieces) in states {
+                self.checkpoints.write(&record, pieces);
+            }
             if let Some(observer) = &mut self.observer {
                 observer.committed(now);
             }

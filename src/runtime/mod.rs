@@ -3,6 +3,7 @@
 mod bench;
 mod bindings;
 mod capture;
+mod checkpoints;
 mod commit;
 mod disk;
 mod explain;
@@ -20,6 +21,7 @@ mod unchanged;
 
 pub use bench::{BenchOptions, BenchReport, bench};
 pub use bindings::{bindings, bindings_text};
+pub use checkpoints::{CHECKPOINT_EVERY, interval};
 pub use disk::Disk;
 pub use explain::{Explained, explain};
 pub use load::{Checked, check, load};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::dataflow::Waker;
 use crate::error::Result;
 use crate::ids::PartitionIndex;
-use crate::plan::{SourceKindPlan, SourcePlan};
+use crate::plan::{Plan, SourceKindPlan, SourcePlan};
 use crate::progress::ProgressRecord;
 use crate::render::{Opened, Prepared};
 use crate::sources::{self, DecodePool, Feed, Limits};
@@ -15,7 +15,7 @@ use crate::sources::{self, DecodePool, Feed, Limits};
 pub type Starts = BTreeMap<String, Vec<(PartitionIndex, u64)>>;
 
 /// Where the epochs of `recorded` begin in each Kafka partition; a partition's name is its number. Files are named by paths and read from their beginning.
-pub fn first_positions(recorded: &[ProgressRecord]) -> Starts {
+pub fn first_positions(plan: &Plan, recorded: &[ProgressRecord]) -> Starts {
     let mut first: BTreeMap<(&str, u32), u64> = BTreeMap::new();
     for (source, progress) in recorded.iter().flat_map(|record| &record.sources) {
         for (name, binding) in &progress.partitions {
@@ -24,8 +24,10 @@ pub fn first_positions(recorded: &[ProgressRecord]) -> Starts {
             }
         }
     }
+    let kafka =
+        |name: &str| plan.sources.iter().any(|source| source.id.name() == name && matches!(source.kind, SourceKindPlan::Kafka { .. }));
     let mut starts = Starts::new();
-    for ((source, partition), start) in first {
+    for ((source, partition), start) in first.into_iter().filter(|((source, _), _)| kafka(source)) {
         starts.entry(source.to_string()).or_default().push((PartitionIndex(partition), start));
     }
     starts
@@ -43,7 +45,7 @@ pub fn opener(prepared: &Prepared, threads: usize, starts: Starts, feed: Option<
             }
             let kafka = matches!(source.kind, SourceKindPlan::Kafka { .. });
             let limits = if kafka { Limits::default() } else { Limits::of_epochs(plan.epoch.max_rows, plan.epoch.max_bytes) };
-            let starts = starts.get(source.id.name()).filter(|_| kafka).map_or(&[][..], Vec::as_slice);
+            let starts = starts.get(source.id.name()).map_or(&[][..], Vec::as_slice);
             sources::open(source, plan.kafka.as_ref(), starts, limits, &pool, wake.clone())
         };
         let handles = plan.sources.iter().map(open).collect::<Result<_>>()?;

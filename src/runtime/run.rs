@@ -8,6 +8,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use timely::{CommunicationConfig, WorkerConfig};
 
+use super::checkpoints::{self, Checkpoints};
 use super::commit::{CommitLoop, Ended, EpochObserver};
 use super::handshake::agree;
 use super::opening::{first_positions, opener};
@@ -15,14 +16,16 @@ use super::prepare::{commit_settings, prepare, state_dir};
 use super::signals;
 use super::summary::Summary;
 use super::unchanged::check_unchanged;
+use crate::checkpoint::Origin;
+use crate::dataflow::Waker;
 use crate::error::{Error, Exit, Result};
 use crate::plan::Plan;
-use crate::progress::{Committer, ProgressRecord, load_summary, store_summary};
+use crate::progress::{Committer, ProgressRecord, SEMANTICS_VERSION, load_summary, store_summary};
 use crate::protocol::quarantine_guard::QuarantineGuard;
-use crate::render::{self, CommitPort, Leader, Prepared};
+use crate::render::{self, CommitPort, Leader, Opened, Prepared, Restored, Schedule};
 use crate::sources::Feed;
 use crate::telemetry::ProgressLine;
-use crate::time::{BusyTimes, clock};
+use crate::time::{BusyTimes, Epoch, clock};
 
 /// How workers are spread over processes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,6 +91,8 @@ pub struct RunOptions {
     pub quiet: bool,
     /// Handle SIGINT and SIGTERM.
     pub signals: bool,
+    /// Least time between two checkpoints; `None`: none are written.
+    pub checkpoint_every: Option<Duration>,
 }
 
 /// How a run ended.
@@ -109,6 +114,8 @@ struct LeaderParts {
     port: CommitPort,
     only_recorded: bool,
     feed: Option<Arc<Feed>>,
+    checkpoints: Schedule,
+    restored: Option<Restored>,
 }
 
 /// What may differ in a run that is not, or not only, that of `tidemill run`.
@@ -148,7 +155,7 @@ pub fn run_under(plan: Plan, options: &RunOptions, circumstances: Circumstances)
         settings.kafka = None;
     }
     let inputs = settings.inputs.clone();
-    let (committer, recovered) = Committer::open(settings)?;
+    let (mut committer, mut recovered) = Committer::open(settings)?;
     recovered.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     if recovered.finished {
         if !recovered.touched.is_empty() {
@@ -174,6 +181,28 @@ pub fn run_under(plan: Plan, options: &RunOptions, circumstances: Circumstances)
     if let Some(at_most) = at_most {
         stop_after(at_most, ended, &prepared)?;
     }
+    let store = checkpoints::store(&folder);
+    let possible = bindings.is_none() && checkpoints::are_possible(&prepared.plan);
+    let found = if possible { checkpoints::newest_usable(&*store, &prepared.plan, &recovered.records) } else { None };
+    let (restored, manifest) = found.map(checkpoints::Found::split).unzip();
+    let writing = Arc::new(AtomicBool::new(false));
+    let origin = Origin {
+        pipeline: prepared.plan.name.clone(),
+        fingerprint: prepared.plan.fingerprint.whole.clone(),
+        semantics: SEMANTICS_VERSION,
+        generation: recovered.generation,
+        epoch: Epoch(0),
+        shards: prepared.plan.shards,
+    };
+    let checkpoints = Checkpoints::start(store, origin, manifest, &recovered.records, options.fresh, writing.clone())?;
+    let mut before = Vec::new();
+    if let Some(Restored { record, .. }) = &restored {
+        let replayed = recovered.records.partition_point(|before| before.epoch <= record.epoch);
+        before = recovered.records.drain(..replayed).collect();
+        committer.begin_after(record.epoch);
+        prepared.committed.advance(record.epoch);
+        tracing::info!(epoch = record.epoch.0, replay = recovered.records.len(), "going on from a checkpoint");
+    }
     let (port, events) = crossbeam_channel::unbounded();
     let commit_loop = CommitLoop {
         committer,
@@ -184,11 +213,14 @@ pub fn run_under(plan: Plan, options: &RunOptions, circumstances: Circumstances)
         guard: prepared.plan.max_quarantine.map(QuarantineGuard::new),
         observer,
         busy: prepared.busy.of("epochs", "commit"),
+        checkpoints,
+        before,
     };
     let committing = std::thread::Builder::new().name("commit".to_string()).spawn(move || commit_loop.run(&events)).map_err(no_thread)?;
+    let schedule = Schedule::new(options.checkpoint_every.filter(|_| possible), writing);
     let only_recorded = bindings.is_some();
     let recorded = bindings.unwrap_or(recovered.records);
-    let worked = work(&prepared, options, Some(LeaderParts { recorded, port, only_recorded, feed }));
+    let worked = work(&prepared, options, Some(LeaderParts { recorded, port, only_recorded, feed, checkpoints: schedule, restored }));
     let ended = committing.join().map_err(|_| Error::internal("the commit thread panicked"))?;
     worked?;
     let Some(Ended { figures, reports, sinks, finished }) = ended else {
@@ -230,11 +262,23 @@ fn work(prepared: &Prepared, options: &RunOptions, leader: Option<LeaderParts>) 
             return;
         }
         let parts = if worker.index() == 0 { leader.lock().unwrap_or_else(PoisonError::into_inner).take() } else { None };
-        let leader = parts.map(|parts| Leader {
-            open: opener(&shared, threads, first_positions(&parts.recorded), parts.feed),
-            recorded: parts.recorded,
-            port: parts.port,
-            only_recorded: parts.only_recorded,
+        let leader = parts.map(|parts| {
+            let starts = match &parts.restored {
+                None => Ok(first_positions(&shared.plan, &parts.recorded)),
+                Some(restored) => restored.positions(&shared.plan),
+            };
+            let open: Box<dyn FnOnce(Waker) -> Result<Opened>> = match starts {
+                Ok(starts) => opener(&shared, threads, starts, parts.feed),
+                Err(error) => Box::new(move |_| Err(error)),
+            };
+            Leader {
+                open,
+                recorded: parts.recorded,
+                port: parts.port,
+                only_recorded: parts.only_recorded,
+                checkpoints: parts.checkpoints,
+                restored: parts.restored,
+            }
         });
         worker.dataflow_named::<u64, _, _>(&shared.plan.name, |scope| render::build(scope, &shared, total, leader));
         while worker.has_dataflows() {
@@ -273,7 +317,7 @@ fn stop_after(at_most: Duration, ended: Receiver<()>, prepared: &Prepared) -> Re
     std::thread::Builder::new().name("deadline".to_string()).spawn(wait).map(drop).map_err(no_thread)
 }
 
-fn no_thread(error: std::io::Error) -> Error {
+pub(super) fn no_thread(error: std::io::Error) -> Error {
     Error::new(Exit::Limit, format!("a thread cannot be started: {error}"), "raise the limit on threads")
 }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::Xxh3;
 
-use super::{Digest, Encoded, SinkOutput, Writer, sync_folder_of};
+use super::{After, Digest, Encoded, SinkOutput, Writer, sync_folder_of};
 use crate::error::{Error, Exit, Result};
 use crate::time::Epoch;
 
@@ -86,7 +86,7 @@ fn damaged(path: &Path, what: &str) -> Error {
 }
 
 impl Writer for LinesFile {
-    fn stage(&mut self, _epoch: Epoch, rows: &Encoded, _last: bool, output: &mut SinkOutput) -> Result<()> {
+    fn stage(&mut self, _epoch: Epoch, rows: &Encoded, _after: After, output: &mut SinkOutput) -> Result<()> {
         let Encoded::Lines { bytes, .. } = rows else {
             return Err(Error::internal(format!("rows for {} are not encoded as lines", self.path.display())));
         };
@@ -134,7 +134,7 @@ mod tests {
         let mut writer = LinesFile::open(&path, &[]).unwrap();
         let mut outputs = [SinkOutput::default(), SinkOutput::default(), SinkOutput::default()];
         for (at, text) in ["{\"a\":1}\n", "", "{\"a\":2}\n"].iter().enumerate() {
-            writer.stage(Epoch(at as u64 + 1), &lines(text), false, &mut outputs[at]).unwrap();
+            writer.stage(Epoch(at as u64 + 1), &lines(text), After::Epochs, &mut outputs[at]).unwrap();
         }
         writer.sync().unwrap();
         drop(writer);
@@ -143,7 +143,7 @@ mod tests {
         let mut writer = LinesFile::open(&path, &[&outputs[0], &outputs[1]]).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"{\"a\":1}\n");
         let mut again = SinkOutput::default();
-        writer.stage(Epoch(3), &lines("{\"a\":2}\n"), false, &mut again).unwrap();
+        writer.stage(Epoch(3), &lines("{\"a\":2}\n"), After::Epochs, &mut again).unwrap();
         assert_eq!(again, outputs[2]);
         drop(writer);
 
@@ -163,12 +163,12 @@ mod tests {
     #[test]
     fn a_full_device_is_exit_74_with_help() {
         let mut writer = LinesFile::open(Path::new("/dev/full"), &[]).unwrap();
-        let error = writer.stage(Epoch(1), &lines("{}\n"), false, &mut SinkOutput::default()).unwrap_err();
+        let error = writer.stage(Epoch(1), &lines("{}\n"), After::Epochs, &mut SinkOutput::default()).unwrap_err();
         assert_eq!(error.exit, Exit::Io);
         assert!(error.help.contains("free some space"), "{error}");
         let mut writer = LinesFile::open(Path::new("/dev/null"), &[]).unwrap();
         let mut output = SinkOutput::default();
-        writer.stage(Epoch(1), &lines("{}\n"), false, &mut output).unwrap();
+        writer.stage(Epoch(1), &lines("{}\n"), After::Epochs, &mut output).unwrap();
         writer.sync().unwrap();
         assert_eq!(output.length, None);
     }

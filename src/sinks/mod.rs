@@ -29,7 +29,7 @@ pub use merge::{Piece, Position, merge};
 pub use messages::{Message, MessageEncoder, Messages, UNTIMED, murmur2, partition_of};
 pub use ndjson::LineEncoder;
 pub use rows::{PartRows, RowEncoder, output_schema};
-pub use writer::{PartRecord, SinkOutput, SinkSettings, Target, Writer, check_unclaimed, open_writer};
+pub use writer::{After, PartRecord, SinkOutput, SinkSettings, Target, Writer, check_unclaimed, open_writer};
 pub(crate) use {
     cells::{JsonColumn, JsonRows, encodable},
     lines_file::LinesFile,

@@ -14,8 +14,8 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
 use super::{
-    ClosedPart, Encoded, OpenPart, PartName, PartRecord, SinkOutput, SinkSettings, Target, Writer, folder_of, output_schema, remove_file,
-    rename_file, sha256_of, shown, sync_folder, sync_folder_of,
+    After, ClosedPart, Encoded, OpenPart, PartName, PartRecord, SinkOutput, SinkSettings, Target, Writer, folder_of, output_schema,
+    remove_file, rename_file, sha256_of, shown, sync_folder, sync_folder_of,
 };
 use crate::error::{Error, Exit, Result};
 use crate::time::Epoch;
@@ -159,9 +159,12 @@ impl ParquetParts {
     }
 
     /// Values of the parts that close at the end of an epoch, in the order in which they do.
-    fn due(&self, last: bool) -> Vec<Option<String>> {
-        if last || self.single {
-            return self.open.keys().filter(|_| last).cloned().collect();
+    fn due(&self, after: After) -> Vec<Option<String>> {
+        if self.single && after != After::Nothing {
+            return Vec::new();
+        }
+        if after != After::Epochs {
+            return self.open.keys().cloned().collect();
         }
         let full = |part: &OpenPart| part.rows >= self.max_rows || part.bytes >= self.max_bytes;
         let mut due: Vec<Option<String>> = self.open.iter().filter(|(_, part)| full(part)).map(|(value, _)| value.clone()).collect();
@@ -176,18 +179,18 @@ impl ParquetParts {
 }
 
 impl Writer for ParquetParts {
-    fn stage(&mut self, epoch: Epoch, rows: &Encoded, last: bool, output: &mut SinkOutput) -> Result<()> {
+    fn stage(&mut self, epoch: Epoch, rows: &Encoded, after: After, output: &mut SinkOutput) -> Result<()> {
         let Encoded::Rows(parts) = rows else {
             return Err(Error::internal(format!("rows for {} are not encoded for Parquet", self.id)));
         };
         for part in parts {
             self.push(epoch, &part.value, &part.rows.0)?;
         }
-        if last && self.single && self.open.is_empty() && self.covered.is_empty() {
+        if after == After::Nothing && self.single && self.open.is_empty() && self.covered.is_empty() {
             let empty = OpenPart::create(with_suffix(&self.path, ".open.tmp"), self.schema.clone(), epoch)?;
             self.open.insert(None, empty);
         }
-        for value in self.due(last) {
+        for value in self.due(after) {
             self.close(&value, epoch, output)?;
         }
         Ok(())

@@ -104,10 +104,21 @@ pub struct PartRecord {
     pub sha256: String,
 }
 
+/// What follows an epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum After {
+    /// Another epoch, as far as is known.
+    Epochs,
+    /// A checkpoint: what goes on from there knows no rows of earlier epochs, so parts close (S14.3).
+    Checkpoint,
+    /// Nothing in this run of the pipeline.
+    Nothing,
+}
+
 /// One file sink. Errors are exit 74 for the file system, 65 for files that are not as recorded.
 pub trait Writer: Send {
-    /// Writes the rows of `epoch` (epochs in order) and fills in the file's part of `output`. `last`: no epoch follows in this run of the pipeline.
-    fn stage(&mut self, epoch: Epoch, rows: &Encoded, last: bool, output: &mut SinkOutput) -> Result<()>;
+    /// Writes the rows of `epoch` (epochs in order) and fills in the file's part of `output`.
+    fn stage(&mut self, epoch: Epoch, rows: &Encoded, after: After, output: &mut SinkOutput) -> Result<()>;
     /// Takes the rows of a committed epoch again (epochs in order, before any `stage`): writes nothing that is already visible, and rebuilds what was
     /// being written when the run stopped, so that later bytes are those of an undisturbed run.
     fn replay(&mut self, epoch: Epoch, rows: &Encoded) -> Result<()>;

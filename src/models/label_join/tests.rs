@@ -112,10 +112,15 @@ fn every_row_and_label_is_counted_once_and_a_restored_join_continues_alike() {
             log.push(format!("{:?}", join.expire(i as i64 * 3 - 10)));
         }
         if i % 700 == 0 {
-            let bytes = join.snapshot().unwrap();
-            let again: LabelJoin<(u64, u64)> = LabelJoin::restore(30, VERSION, &bytes).unwrap();
+            let write = &mut |payload: &(u64, u64)| format!("{} {}", payload.0, payload.1).into_bytes();
+            let bytes = join.snapshot(write).unwrap();
+            let again = LabelJoin::restore(30, VERSION, &bytes, &mut |bytes| {
+                let (a, b) = std::str::from_utf8(bytes).ok().and_then(|text| text.split_once(' ')).ok_or("a pair")?;
+                Ok((a.parse().map_err(|_| "a number")?, b.parse().map_err(|_| "a number")?))
+            });
+            let again: LabelJoin<(u64, u64)> = again.unwrap();
             assert_eq!(again.counts(), join.counts());
-            assert_eq!(again.snapshot().unwrap(), bytes);
+            assert_eq!(again.snapshot(write).unwrap(), bytes);
             let mut both = [join.clone(), again];
             let futures = both.each_mut().map(|join| {
                 let continued = events(300).into_iter().enumerate().map(|(i, (is_row, key, time))| {
@@ -145,10 +150,15 @@ fn damaged_snapshots_are_refused() {
     let mut join = LabelJoin::new(30);
     join.row(b"a", 0, at(1), 5u64);
     join.label(b"b", 0, at(2), 0.5);
-    let bytes = join.snapshot().unwrap();
+    let bytes = join.snapshot(&mut |payload| payload.to_le_bytes().to_vec()).unwrap();
+    let restore = |version, bytes: &[u8]| {
+        LabelJoin::<u64>::restore(30, version, bytes, &mut |bytes| {
+            bytes.try_into().map(u64::from_le_bytes).map_err(|_| "8 bytes".to_string())
+        })
+    };
     for length in 0..bytes.len() {
-        assert!(LabelJoin::<u64>::restore(30, VERSION, &bytes[..length]).is_err(), "cut at {length}");
+        assert!(restore(VERSION, &bytes[..length]).is_err(), "cut at {length}");
     }
-    assert!(LabelJoin::<u64>::restore(30, VERSION + 1, &bytes).unwrap_err().contains("version"));
-    assert!(LabelJoin::<u64>::restore(30, VERSION, &[bytes, vec![0]].concat()).unwrap_err().contains("too many"));
+    assert!(restore(VERSION + 1, &bytes).unwrap_err().contains("version"));
+    assert!(restore(VERSION, &[bytes, vec![0]].concat()).unwrap_err().contains("too many"));
 }

@@ -62,6 +62,7 @@ pub fn bench(plan: Plan, options: &BenchOptions) -> Result<BenchReport> {
         fresh: true,
         bindings: None,
         quiet: options.quiet,
+        checkpoint_every: Some(super::CHECKPOINT_EVERY),
         signals: true,
     };
     match options.rate {
