@@ -125,7 +125,8 @@ struct RunArgs {
     /// Cut epochs exactly as this export of `tidemill bindings` says, and end after them.
     #[arg(long)]
     bindings: Option<PathBuf>,
-    /// Least time between two checkpoints of the state, which a start goes on from; `never`: it replays from the first epoch.
+    /// Least time between two checkpoints of the state, which a start goes on from; `0s`: as often as can be, and the next
+    /// epoch waits for it; `never`: a start replays from the first epoch.
     #[arg(long, default_value = "10s", env = "TIDEMILL_CHECKPOINT_EVERY")]
     checkpoint_every: String,
     /// No progress while running.

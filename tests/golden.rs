@@ -127,7 +127,7 @@ impl Case {
         let other = run("serialized");
         note("3 workers, serialized exchange", other.go(&["-w", "3", "--serialized"]).and_then(|()| same(&other)));
         let other = run("processes");
-        note("2 processes", other.processes().and_then(|()| same(&other)));
+        note("2 processes", other.processes(&[]).and_then(|()| same(&other)));
 
         match first.bindings() {
             Err(found) => note("export of the bindings", Err(found)),
@@ -146,6 +146,7 @@ impl Case {
                 }
             }
         }
+        self.checkpoints(&first, &run, &mut note);
         if self.text.contains("# epochs: any\n") {
             for rows in EPOCHS {
                 let mut other = run(&format!("epochs-{rows}"));
@@ -154,6 +155,47 @@ impl Case {
             }
         }
         failures
+    }
+
+    /// Runs the case with checkpoints after all epochs that can have one, and goes on from them: in the middle, by another number of workers and by two
+    /// processes, and behind a kill. Parquet is compared by rows with the run that had none, since parts close at checkpoints (S14.3), and by bytes with a
+    /// run over the same bindings.
+    fn checkpoints<'a>(&'a self, first: &Run<'a>, run: &dyn Fn(&str) -> Run<'a>, note: &mut dyn FnMut(&str, Result<(), String>)) {
+        let often = ["--checkpoint-every", "0s"];
+        let whole = run("checkpoints");
+        let went = whole.go(&["-w", "2", often[0], often[1]]).and_then(|()| whole.compare_rows(&first.files()));
+        let bindings = match went.and_then(|()| whole.bindings()) {
+            Ok(bindings) => bindings,
+            Err(found) => return note("checkpoints", Err(found)),
+        };
+        let named = |line: &&String| line.contains("\"newest_checkpoint\"");
+        if !bindings.iter().any(|line| named(&line)) {
+            let single = self.text.contains(".parquet\"");
+            let wanted = bindings.len() > 1 && !single;
+            return note("checkpoints", if wanted { Err("no record names one".to_string()) } else { Ok(()) });
+        }
+        let same = |other: &Run<'_>| other.compare(&whole.files(), true);
+        let parquet = self.text.contains("kind = \"parquet\"");
+        let alike = |other: &Run<'_>| if parquet { other.compare_rows(&first.files()) } else { other.compare(&first.files(), true) };
+        let resumed = |other: &Run<'_>| match fs::read_to_string(other.folder.join("said.err")) {
+            Ok(said) if said.contains("going on from a checkpoint") => Ok(()),
+            said => Err(format!("it did not go on from a checkpoint: {said:?}")),
+        };
+        let last = bindings.len() - 1;
+        for stop in [(bindings.len() / 2).max(2), last]
+            .into_iter()
+            .filter(|stop| *stop < bindings.len() && bindings[..*stop].iter().any(|line| named(&line)))
+        {
+            let other = run(&format!("checkpoints-stopped-{stop}"));
+            let went = other.bound_with(&bindings[..stop], &often).and_then(|()| other.go(&["-w", "3", "--checkpoint-every", "never"]));
+            let went = went.and_then(|()| resumed(&other)).and_then(|()| alike(&other));
+            note(&format!("stopped after epoch {stop} of {}, then gone on from a checkpoint with 3 workers", bindings.len()), went);
+        }
+        let other = run("checkpoints-bound");
+        note(
+            "the bindings of a run with checkpoints, in two processes",
+            other.processes(&["--bindings", &other.write_bindings(&bindings)]).and_then(|()| same(&other)),
+        );
     }
 
     fn expected(&self) -> Files {
@@ -210,10 +252,11 @@ impl<'a> Run<'a> {
     }
 
     /// Runs the pipeline as two processes with two workers each.
-    fn processes(&self) -> Result<(), String> {
+    fn processes(&self, also: &[&str]) -> Result<(), String> {
         let ([(a, input), (b, out)], state, hosts) = (self.variables(), self.state(), hosts(2));
         let start = |process: &str| {
-            let more = ["-w", "2", "-n", "2", "-p", process, "--hosts", &hosts];
+            let more: Vec<&str> =
+                ["-w", "2", "-n", "2", "-p", process, "--hosts", &hosts].into_iter().chain(also.iter().copied()).collect();
             let said = self.folder.join(format!("said-{process}"));
             Tidemill::start(&self.arguments(&more, &state), &[(a, &input), (b, &out)], &said)
         };
@@ -232,9 +275,19 @@ impl<'a> Run<'a> {
 
     /// Runs the pipeline with epochs cut as `bindings` say, until they end.
     fn bound(&self, bindings: &[String]) -> Result<(), String> {
+        self.bound_with(bindings, &[])
+    }
+
+    fn bound_with(&self, bindings: &[String], also: &[&str]) -> Result<(), String> {
+        let path = self.write_bindings(bindings);
+        let more: Vec<&str> = ["-w", "2", "--bindings", &path].into_iter().chain(also.iter().copied()).collect();
+        self.go(&more)
+    }
+
+    fn write_bindings(&self, bindings: &[String]) -> String {
         let path = self.folder.join("bindings.ndjson");
         fs::write(&path, bindings.iter().map(|line| format!("{line}\n")).collect::<String>()).unwrap();
-        self.go(&["-w", "2", "--bindings", &path.to_string_lossy()])
+        path.to_string_lossy().into_owned()
     }
 
     /// Leaves the state directory as a process leaves it that is killed right after epoch `last` was committed: the log ends there, in the first bytes

@@ -209,7 +209,8 @@ impl Ingest {
         let now = recorded.as_ref().map_or(now, |record| record.now);
         let mut record = ProgressRecord::new(epoch);
         let checkpoint = match &recorded {
-            Some(_) => false,
+            // Of a run that follows bindings, state is taken where the run that they are of took it.
+            Some(record) => self.only_recorded && record.checkpoint && self.checkpoints.is_on(),
             None => !closing && !last && self.checkpoints.is_due(),
         };
         record.checkpoint = checkpoint || recorded.as_ref().is_some_and(|record| record.checkpoint);

@@ -30,6 +30,11 @@ impl Schedule {
         Self { every, last: clock::now(), writing }
     }
 
+    /// Whether state is ever wanted.
+    pub fn is_on(&self) -> bool {
+        self.every.is_some()
+    }
+
     /// Whether the epoch that closes now is to be followed by a checkpoint; then one is being written from now on.
     pub fn is_due(&mut self) -> bool {
         let due =

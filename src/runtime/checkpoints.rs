@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use crate::checkpoint::{Folder, Manifest, Named, Origin, Piece, Store, Writer, Written, read_manifest, read_pieces};
 use crate::error::{Error, Exit, Result};
@@ -81,14 +81,17 @@ enum Request {
 /// The commit thread's side.
 pub struct Checkpoints {
     requests: Sender<Request>,
-    written: Receiver<Written>,
+    written: Receiver<Option<Written>>,
+    newest: Option<Written>,
+    /// The next epoch is committed once the checkpoint before it is written.
+    waits: bool,
     kept: Vec<Named>,
     /// What a checkpoint says of its run; epoch missing.
     origin: Origin,
 }
 
 impl Checkpoints {
-    /// Starts the thread. `found`: what the run goes on from; `records`: what names checkpoints. `fresh`: none of what is there is needed. `writing` is cleared
+    /// Starts the thread. `waits`: nothing is committed while a checkpoint is being written. `found`: what the run goes on from; `records`: what names checkpoints. `fresh`: none of what is there is needed. `writing` is cleared
     /// whenever a checkpoint is written, or could not be.
     pub fn start(
         store: Arc<dyn Store>,
@@ -96,6 +99,7 @@ impl Checkpoints {
         found: Option<(Named, Manifest)>,
         records: &[ProgressRecord],
         fresh: bool,
+        waits: bool,
         writing: Arc<AtomicBool>,
     ) -> Result<Self> {
         let mut writer = match found {
@@ -106,26 +110,18 @@ impl Checkpoints {
             writer.sweep(&[])?;
         }
         let (requests, asked) = unbounded();
-        let (said, written) = bounded(1);
+        let (said, written) = unbounded();
         let work = move || {
             for request in asked {
                 match request {
                     Request::Write(origin, pieces) => {
                         let epoch = origin.epoch;
-                        match writer.write(origin, pieces) {
-                            Ok(written) => {
-                                let _ = said.send(written);
-                            }
-                            Err(error) => {
-                                tracing::warn!(
-                                    epoch = epoch.0,
-                                    "no checkpoint was written, the run goes on: {}; {}",
-                                    error.cause,
-                                    error.help
-                                );
-                            }
-                        }
+                        let written = writer.write(origin, pieces).map_err(|error| {
+                            tracing::warn!(epoch = epoch.0, "no checkpoint was written, the run goes on: {}; {}", error.cause, error.help);
+                        });
                         writing.store(false, Ordering::Release);
+                        // Nobody waits for it once the run is over.
+                        let _ = said.send(written.ok());
                     }
                     Request::Keep(kept) => {
                         let manifests = kept.into_iter().filter_map(|named| Some((read_manifest(&*store, &named).ok()?, named)));
@@ -141,19 +137,27 @@ impl Checkpoints {
         let named = records.iter().filter_map(|record| record.newest_checkpoint.clone());
         let kept: Vec<Named> = named.collect();
         let kept = kept[kept.len().saturating_sub(KEPT)..].to_vec();
-        Ok(Self { requests, written, kept, origin })
+        Ok(Self { requests, written, newest: None, waits, kept, origin })
     }
 
-    /// Hands over the state after a committed epoch.
-    pub fn write(&self, record: &ProgressRecord, pieces: Vec<Piece>) {
+    /// Hands over the state after a committed epoch. With `waits` it is written, or could not be, when this returns.
+    pub fn write(&mut self, record: &ProgressRecord, pieces: Vec<Piece>) {
         let origin = Origin { epoch: record.epoch, generation: record.generation, ..self.origin.clone() };
         // The thread ends only with this side of it.
         let _ = self.requests.send(Request::Write(origin, pieces));
+        if self.waits {
+            self.newest = self.written.recv().ok().flatten().or(self.newest.take());
+        }
     }
 
     /// The checkpoint that has been written and that no record names yet.
-    pub fn written(&self) -> Option<Written> {
-        self.written.try_recv().ok()
+    pub fn written(&mut self) -> Option<Written> {
+        self.newest.take().or_else(|| self.written.try_iter().flatten().last())
+    }
+
+    /// Whether nothing is committed while a checkpoint is being written.
+    pub fn waits(&self) -> bool {
+        self.waits
     }
 
     /// A committed record names it.

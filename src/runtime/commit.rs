@@ -102,7 +102,12 @@ impl CommitLoop {
                     RunEvent::Closed(reports) => closed = Some(reports),
                 }
             }
-            self.commit(group, &mut figures, &mut last_commit)?;
+            if self.checkpoints.waits() {
+                // A checkpoint is named by the very next record, whoever waits behind it.
+                group.into_iter().try_for_each(|report| self.commit(vec![report], &mut figures, &mut last_commit))?;
+            } else {
+                self.commit(group, &mut figures, &mut last_commit)?;
+            }
             if let Some(reports) = closed {
                 let finished = self.committer.is_finished();
                 return Ok(Some(Ended { figures, reports, sinks: self.committer.totals(), finished }));

@@ -182,8 +182,8 @@ pub fn run_under(plan: Plan, options: &RunOptions, circumstances: Circumstances)
         stop_after(at_most, ended, &prepared)?;
     }
     let store = checkpoints::store(&folder);
-    let possible = bindings.is_none() && checkpoints::are_possible(&prepared.plan);
-    let found = if possible { checkpoints::newest_usable(&*store, &prepared.plan, &recovered.records) } else { None };
+    let possible = checkpoints::are_possible(&prepared.plan);
+    let found = if possible && bindings.is_none() { checkpoints::newest_usable(&*store, &prepared.plan, &recovered.records) } else { None };
     let (restored, manifest) = found.map(checkpoints::Found::split).unzip();
     let writing = Arc::new(AtomicBool::new(false));
     let origin = Origin {
@@ -194,7 +194,8 @@ pub fn run_under(plan: Plan, options: &RunOptions, circumstances: Circumstances)
         epoch: Epoch(0),
         shards: prepared.plan.shards,
     };
-    let checkpoints = Checkpoints::start(store, origin, manifest, &recovered.records, options.fresh, writing.clone())?;
+    let waits = options.checkpoint_every == Some(Duration::ZERO);
+    let checkpoints = Checkpoints::start(store, origin, manifest, &recovered.records, options.fresh, waits, writing.clone())?;
     let mut before = Vec::new();
     if let Some(Restored { record, .. }) = &restored {
         let replayed = recovered.records.partition_point(|before| before.epoch <= record.epoch);
