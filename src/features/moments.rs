@@ -238,6 +238,10 @@ impl Moments {
 }
 
 impl Part for Moments {
+    fn is_told(&self, between: bool) -> bool {
+        !self.floored.is_empty() || between && !self.sliding.is_empty()
+    }
+
     fn inserted(&self, key: &mut KeyMut<'_>, at: u64, _: &Updates, _: usize) {
         if !self.sliding.is_empty() {
             self.sliding.inserted(&self.on, key, at);

@@ -142,10 +142,11 @@ impl Position {
 }
 
 impl Part for Position {
+    fn is_told(&self, _: bool) -> bool {
+        !self.total
+    }
+
     fn inserted(&self, key: &mut KeyMut<'_>, at: u64, updates: &Updates, row: usize) {
-        if self.total {
-            return;
-        }
         let (base, end) = (key.ring.base(), key.ring.end());
         let mut before = if at + 1 == end { key.kept.fixed[self.count] as u32 } else { key.ring.row(at + 1)[self.row] as u32 };
         let mut newest = self.last(&key.ring.rows(), base, at);

@@ -20,9 +20,12 @@ const HINTS: usize = 1;
 pub struct Program {
     spec: Arc<ViewSpec>,
     parts: Vec<Box<dyn Part>>,
-    /// Those that features are asked of before the insertion and after it, and those that want to know what leaves the ring.
+    /// Those that features are asked of before the insertion and after it; those that are told of records behind the others and between them; those that
+    /// want to know what leaves the ring; those that know what to prefetch.
     asked: [Vec<usize>; 2],
+    told: [Vec<usize>; 2],
     settling: Vec<usize>,
+    prefetching: Vec<usize>,
     /// Words of a record.
     stride: usize,
     shape: Shape,
@@ -60,16 +63,17 @@ pub fn state_bounds(spec: &ViewSpec) -> StateBounds {
     StateBounds { bytes_per_key: program.fixed.len() * 8 + 64 + heaps, bytes_per_record: program.stride * 8, span }
 }
 
-/// Lower half of the index at which window `nth` began, from the words that remember it.
+/// The last time before window `window` of time `t`, and the start of its bucket.
 #[inline]
-fn hint(hints: &[u64], nth: usize) -> u32 {
-    (hints[nth / 2] >> (32 * (nth % 2))) as u32
-}
-
-#[inline]
-fn set_hint(hints: &mut [u64], nth: usize, low: u32) {
-    let (word, shift) = (&mut hints[nth / 2], 32 * (nth % 2));
-    *word = *word & !(0xFFFF_FFFF << shift) | u64::from(low) << shift;
+fn before(window: &Window, t: i64) -> (i64, i64) {
+    match window {
+        Window::Sliding(length) => (t.saturating_sub(*length), 0),
+        Window::Tumbling { .. } => {
+            let start = bucket(window, t);
+            (start.saturating_sub(1), start)
+        }
+        Window::Lifetime => (i64::MIN, 0),
+    }
 }
 
 impl Program {
@@ -89,14 +93,18 @@ impl Program {
         builder.fixed(&vec![0; spec.windows.len().div_ceil(2)]);
         let parts = registry::build(&mut builder, &spec);
         let asked = [false, true].map(|after| (0..parts.len()).filter(|part| parts[*part].is_asked(after)).collect());
+        let told = [false, true].map(|between| (0..parts.len()).filter(|part| parts[*part].is_told(between)).collect());
         let settling = (0..parts.len()).filter(|part| parts[*part].settles()).collect();
+        let prefetching = (0..parts.len()).filter(|part| parts[*part].prefetches()).collect();
         let Builder { row_words: stride, fixed, heaps, .. } = builder;
         let lengths = spec.windows.iter().filter_map(|window| if let Window::Sliding(length) = window { Some(*length) } else { None });
         let longest = lengths.max();
         Self {
             parts,
             asked,
+            told,
             settling,
+            prefetching,
             stride,
             shape: Shape::new(stride),
             flags,
@@ -180,8 +188,13 @@ impl Program {
         mut out: Option<(&mut FeatureRows, usize)>,
     ) -> u64 {
         let t = updates.times[row];
-        self.settle(key, watermark);
-        let (rows, last) = (key.ring.rows(), key.kept.fixed[LAST] as i64);
+        let (mut rows, last) = (key.ring.rows(), key.kept.fixed[LAST] as i64);
+        // What has left every window for good is folded into the carries (S7.5).
+        let gone = watermark.saturating_sub(self.span);
+        while rows.base() < rows.end() && rows.time(rows.base()) <= gone {
+            self.settle_one(key);
+            rows = key.ring.rows();
+        }
         let mut at = if t >= last { rows.end() } else { rows.after(t, rows.end()) };
         if let Some((out, target)) = &mut out {
             let hi = if t > last { at } else { rows.after(t.saturating_sub(1), at) };
@@ -190,11 +203,11 @@ impl Program {
                 self.emit(false, &rows, &mut key.kept, scratch, out, *target);
             }
         }
-        key.ring.insert(at);
-        self.write(key.ring.row_mut(at), t, updates, row);
+        let between = at < rows.end();
+        self.write(key.ring.insert(at), t, updates, row);
         key.kept.fixed[LAST] = t.max(last) as u64;
-        for part in &self.parts {
-            part.inserted(key, at, updates, row);
+        for part in &self.told[usize::from(between)] {
+            self.parts[*part].inserted(key, at, updates, row);
         }
         let mut dropped = 0;
         if let Some(limit) = self.spec.max_records_per_key {
@@ -218,10 +231,12 @@ impl Program {
     #[inline]
     pub fn prefetch(&self, rows: &Rows<'_>, fixed: &[u64], arena: &Arena) {
         rows.prefetch(rows.end());
-        for nth in 0..self.spec.windows.len() {
-            rows.prefetch(rows.base() + u64::from(hint(&fixed[HINTS..], nth).wrapping_sub(rows.base() as u32)));
+        for (windows, word) in self.spec.windows.chunks(2).zip(&fixed[HINTS..]) {
+            for low in [*word as u32, (*word >> 32) as u32].iter().take(windows.len()) {
+                rows.prefetch(rows.base() + u64::from(low.wrapping_sub(rows.base() as u32)));
+            }
         }
-        self.parts.iter().for_each(|part| part.prefetch(fixed, arena));
+        self.prefetching.iter().for_each(|part| self.parts[*part].prefetch(fixed, arena));
     }
 
     /// Gives back the extents of a key that is gone.
@@ -242,15 +257,7 @@ impl Program {
         self.emit(true, &rows, &mut key.kept, scratch, out, row);
     }
 
-    /// What has left every window for good is folded into the carries (S7.5).
-    #[inline]
-    fn settle(&self, key: &mut KeyMut<'_>, watermark: i64) {
-        let bound = watermark.saturating_sub(self.span);
-        while !key.ring.is_empty() && key.ring.time(key.ring.base()) <= bound {
-            self.settle_one(key);
-        }
-    }
-
+    /// The oldest record leaves the ring.
     fn settle_one(&self, key: &mut KeyMut<'_>) {
         let rows = key.ring.rows();
         for part in &self.settling {
@@ -285,20 +292,17 @@ impl Program {
     fn bound(&self, rows: &Rows<'_>, fixed: &mut [u64], t: i64, hi: [u64; 3], bounds: &mut Bounds) {
         bounds.t = t;
         bounds.hi = hi;
-        let hints = &mut fixed[HINTS..HINTS + self.spec.windows.len().div_ceil(2)];
         bounds.lo.resize(self.spec.windows.len(), 0);
         bounds.bucket.resize(self.spec.windows.len(), 0);
-        for (nth, (window, (lo, start))) in self.spec.windows.iter().zip(bounds.lo.iter_mut().zip(&mut bounds.bucket)).enumerate() {
-            let bound = match window {
-                Window::Sliding(length) => t.saturating_sub(*length),
-                Window::Tumbling { .. } => {
-                    *start = bucket(window, t);
-                    start.saturating_sub(1)
-                }
-                Window::Lifetime => i64::MIN,
-            };
-            *lo = rows.after(bound, rows.unfold(hint(hints, nth)));
-            set_hint(hints, nth, *lo as u32);
+        let kept = bounds.lo.chunks_mut(2).zip(bounds.bucket.chunks_mut(2)).zip(&mut fixed[HINTS..]);
+        for (windows, ((lows, starts), word)) in self.spec.windows.chunks(2).zip(kept) {
+            let mut hints = [*word as u32, (*word >> 32) as u32];
+            for ((window, hint), (lo, start)) in windows.iter().zip(&mut hints).zip(lows.iter_mut().zip(starts)) {
+                let (bound, bucket) = before(window, t);
+                (*lo, *start) = (rows.after(bound, rows.unfold(*hint)), bucket);
+                *hint = *lo as u32;
+            }
+            *word = u64::from(hints[0]) | u64::from(hints[1]) << 32;
         }
     }
 
