@@ -55,17 +55,23 @@ impl Queue {
         let (place, state) = (fixed[self.at], fixed[self.at + 1]);
         let capacity = (1u64 << (place >> 32) >> 1) as u32;
         let words = if capacity == 0 { &[][..] } else { arena.words(place as Address, ITEM * capacity as usize) };
-        Held { items: Items { words, mask: capacity.wrapping_sub(1) }, first: state as u32, length: (state >> 32) as u32 }
+        Held {
+            items: Items { held: words.as_chunks().0, mask: capacity.wrapping_sub(1) },
+            first: state as u32,
+            length: (state >> 32) as u32,
+        }
     }
 
     /// Puts an item behind the first `length` ones, which stay; `first` is the number of the first.
     #[inline]
     fn push(self, fixed: &mut [u64], arena: &mut Arena, (first, length): (u32, u32), item: [u64; ITEM]) {
         self.set(fixed, first, length + 1);
-        if length >= self.capacity(fixed) {
+        let mut capacity = self.capacity(fixed);
+        if length >= capacity {
             self.grow(fixed, arena, length);
+            capacity = self.capacity(fixed);
         }
-        let place = first.wrapping_add(length) & self.capacity(fixed).wrapping_sub(1);
+        let place = first.wrapping_add(length) & capacity.wrapping_sub(1);
         arena.words_mut(fixed[self.at] as Address + place * ITEM as Address, ITEM).copy_from_slice(&item);
     }
 
@@ -92,7 +98,7 @@ impl Queue {
 /// A queue's items by number.
 #[derive(Clone, Copy, Debug)]
 struct Items<'a> {
-    words: &'a [u64],
+    held: &'a [[u64; ITEM]],
     mask: u32,
 }
 
@@ -100,18 +106,15 @@ impl Items<'_> {
     /// Index and value of an item that is there.
     #[inline]
     fn get(&self, number: u32) -> (u64, u64) {
-        let at = (number & self.mask) as usize * ITEM;
-        let words = &self.words[at..at + ITEM];
-        (words[0], words[1])
+        let [index, value] = self.held[(number & self.mask) as usize];
+        (index, value)
     }
-}
 
-impl Items<'_> {
     /// Asks the caches for an item, there or not.
     #[inline]
     fn prefetch(&self, number: u32) {
-        if let Some(word) = self.words.get((number & self.mask) as usize * ITEM) {
-            prefetch(word);
+        if let Some([index, _]) = self.held.get((number & self.mask) as usize) {
+            prefetch(index);
         }
     }
 }
@@ -365,13 +368,13 @@ impl Part for Extrema {
         for wanted in &self.asked[usize::from(after)] {
             let known = half(fixed, wanted.front);
             let mut front = known;
-            let mut word = self.find(rows, &queue, &mut front, bounds.lo[wanted.window], bounds.hi[wanted.phase as usize]);
+            let mut word = self.find(rows, &queue, &mut front, bounds.lo(wanted.window), bounds.hi[wanted.phase as usize]);
             if front != known {
                 set_half(fixed, wanted.front, front);
             }
             if let Some(at) = wanted.carry {
                 let carry = &fixed[at..at + 3];
-                let holds = carry[1] == 1 && carry[0] as i64 == bounds.bucket[wanted.window];
+                let holds = carry[1] == 1 && carry[0] as i64 == bounds.bucket(wanted.window);
                 if holds && word.is_none_or(|word| self.rank(word) < self.rank(carry[2])) {
                     word = Some(carry[2]);
                 }

@@ -61,10 +61,29 @@ pub struct Bounds {
     pub t: i64,
     /// End of the range by phase.
     pub hi: [u64; 3],
-    /// Start of the range by window. For tumbling and lifetime windows, what is older and in the window is in the carry.
-    pub lo: Vec<u64>,
-    /// Start of the current window by tumbling window; 0 for the others.
-    pub bucket: Vec<i64>,
+    /// By window: where the range begins, and when the current window of a tumbling one does; 0 for the others.
+    pub windows: Vec<(u64, i64)>,
+}
+
+impl Bounds {
+    /// Start of a window's range. For tumbling and lifetime windows, what is older and in the window is in the carry.
+    #[inline]
+    pub fn lo(&self, window: usize) -> u64 {
+        self.windows[window].0
+    }
+
+    /// Start of the current window of a tumbling one; 0 for the others.
+    #[inline]
+    pub fn bucket(&self, window: usize) -> i64 {
+        self.windows[window].1
+    }
+
+    /// The records that a window has in a phase.
+    #[inline]
+    pub fn range(&self, window: usize, phase: Phase) -> (u64, u64) {
+        let lo = self.lo(window);
+        (lo, self.hi[phase as usize].max(lo))
+    }
 }
 
 /// The start of the tumbling window around `t`; 0 for windows of other kinds.
@@ -89,7 +108,7 @@ pub struct Emit<'a> {
 
 impl<'a> Emit<'a> {
     /// Over the cells and validity words of one row; strings are collected by column.
-    pub fn new(cells: &'a mut [u64], valid: &'a mut [u64], texts: &'a mut Vec<(usize, Box<str>)>) -> Self {
+    pub fn new((cells, valid): (&'a mut [u64], &'a mut [u64]), texts: &'a mut Vec<(usize, Box<str>)>) -> Self {
         Self { cells, valid, texts }
     }
 

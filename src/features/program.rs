@@ -44,6 +44,16 @@ pub struct Scratch {
     texts: Vec<(usize, Box<str>)>,
 }
 
+impl Scratch {
+    /// The strings of a feature row, which `Emit` collected.
+    #[inline]
+    fn write_texts(&mut self, out: &mut FeatureRows, row: usize) {
+        if !self.texts.is_empty() {
+            self.texts.drain(..).for_each(|(column, text)| out.set_text(row, column, &text));
+        }
+    }
+}
+
 /// Bounds on the state of a view, for `plan` (S8.6). Sketches, sets and strings come on top as they fill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StateBounds {
@@ -196,12 +206,12 @@ impl Program {
             rows = key.ring.rows();
         }
         let mut at = if t >= last { rows.end() } else { rows.after(t, rows.end()) };
-        if let Some((out, target)) = &mut out {
+        let Scratch { bounds, texts } = scratch;
+        let mut emit = out.as_mut().map(|(out, target)| Emit::new(out.row_mut(*target), texts));
+        if let Some(emit) = &mut emit {
             let hi = if t > last { at } else { rows.after(t.saturating_sub(1), at) };
-            self.bound(&rows, key.kept.fixed, t, [hi, at, at], &mut scratch.bounds);
-            if !self.asked[0].is_empty() {
-                self.emit(false, &rows, &mut key.kept, scratch, out, *target);
-            }
+            self.bound(&rows, key.kept.fixed, t, [hi, at, at], bounds);
+            self.emit(false, &rows, &mut key.kept, bounds, emit);
         }
         let between = at < rows.end();
         self.write(key.ring.insert(at), t, updates, row);
@@ -217,11 +227,14 @@ impl Program {
                 self.settle_one(key);
             }
             at = at.max(key.ring.base().saturating_sub(1));
-            scratch.bounds.lo.iter_mut().for_each(|lo| *lo = (*lo).max(key.ring.base()));
+            bounds.windows.iter_mut().for_each(|(lo, _)| *lo = (*lo).max(key.ring.base()));
+        }
+        if let Some(emit) = &mut emit {
+            bounds.hi[Phase::With as usize] = at + 1;
+            self.emit(true, &key.ring.rows(), &mut key.kept, bounds, emit);
         }
         if let Some((out, target)) = out {
-            scratch.bounds.hi[Phase::With as usize] = at + 1;
-            self.emit(true, &key.ring.rows(), &mut key.kept, scratch, out, target);
+            scratch.write_texts(out, target);
         }
         dropped
     }
@@ -250,11 +263,12 @@ impl Program {
         let (rows, last) = (key.ring.rows(), key.kept.fixed[LAST] as i64);
         let with = if t >= last { rows.end() } else { rows.after(t, rows.end()) };
         let before = if t > last { rows.end() } else { rows.after(t.saturating_sub(1), with) };
-        self.bound(&rows, key.kept.fixed, t, [before, with, with], &mut scratch.bounds);
-        if !self.asked[0].is_empty() {
-            self.emit(false, &rows, &mut key.kept, scratch, out, row);
-        }
-        self.emit(true, &rows, &mut key.kept, scratch, out, row);
+        let Scratch { bounds, texts } = scratch;
+        self.bound(&rows, key.kept.fixed, t, [before, with, with], bounds);
+        let mut emit = Emit::new(out.row_mut(row), texts);
+        self.emit(false, &rows, &mut key.kept, bounds, &mut emit);
+        self.emit(true, &rows, &mut key.kept, bounds, &mut emit);
+        scratch.write_texts(out, row);
     }
 
     /// The oldest record leaves the ring.
@@ -292,29 +306,29 @@ impl Program {
     fn bound(&self, rows: &Rows<'_>, fixed: &mut [u64], t: i64, hi: [u64; 3], bounds: &mut Bounds) {
         bounds.t = t;
         bounds.hi = hi;
-        bounds.lo.resize(self.spec.windows.len(), 0);
-        bounds.bucket.resize(self.spec.windows.len(), 0);
-        let kept = bounds.lo.chunks_mut(2).zip(bounds.bucket.chunks_mut(2)).zip(&mut fixed[HINTS..]);
-        for (windows, ((lows, starts), word)) in self.spec.windows.chunks(2).zip(kept) {
-            let mut hints = [*word as u32, (*word >> 32) as u32];
-            for ((window, hint), (lo, start)) in windows.iter().zip(&mut hints).zip(lows.iter_mut().zip(starts)) {
-                let (bound, bucket) = before(window, t);
-                (*lo, *start) = (rows.after(bound, rows.unfold(*hint)), bucket);
-                *hint = *lo as u32;
+        bounds.windows.resize(self.spec.windows.len(), (0, 0));
+        let place = |window: &Window, hint: u32| {
+            let (bound, bucket) = before(window, t);
+            (rows.after(bound, rows.unfold(hint)), bucket)
+        };
+        let hints = &mut fixed[HINTS..];
+        for ((windows, places), word) in self.spec.windows.chunks(2).zip(bounds.windows.chunks_mut(2)).zip(hints) {
+            let (low, high) = (*word as u32, (*word >> 32) as u32);
+            if let ([first, rest @ ..], [first_place, rest_places @ ..]) = (windows, places) {
+                *first_place = place(first, low);
+                *word = *word & !0xFFFF_FFFF | first_place.0 & 0xFFFF_FFFF;
+                if let ([second], [second_place]) = (rest, rest_places) {
+                    *second_place = place(second, high);
+                    *word = *word & 0xFFFF_FFFF | second_place.0 << 32;
+                }
             }
-            *word = u64::from(hints[0]) | u64::from(hints[1]) << 32;
         }
     }
 
     #[inline]
-    fn emit(&self, after: bool, rows: &Rows<'_>, kept: &mut Kept<'_>, scratch: &mut Scratch, out: &mut FeatureRows, row: usize) {
-        let (cells, valid) = out.row_mut(row);
-        let mut emit = Emit::new(cells, valid, &mut scratch.texts);
+    fn emit(&self, after: bool, rows: &Rows<'_>, kept: &mut Kept<'_>, bounds: &Bounds, emit: &mut Emit<'_>) {
         for part in &self.asked[usize::from(after)] {
-            self.parts[*part].emit(after, rows, kept, &scratch.bounds, &mut emit);
-        }
-        for (column, text) in scratch.texts.drain(..) {
-            out.set_text(row, column, &text);
+            self.parts[*part].emit(after, rows, kept, bounds, emit);
         }
     }
 }

@@ -159,6 +159,12 @@ impl<'a> Rows<'a> {
     /// The first index whose time is greater than `bound` (`end` if none), found from `hint` in time logarithmic in the distance.
     #[inline]
     pub fn after(&self, bound: i64, hint: u64) -> u64 {
+        let stays = (hint == self.end || self.time(hint) > bound) && (hint == self.base || self.time(hint - 1) <= bound);
+        if stays { hint } else { self.search(bound, hint) }
+    }
+
+    #[inline(never)]
+    fn search(&self, bound: i64, hint: u64) -> u64 {
         let mut low = hint;
         while low < self.end && self.time(low) <= bound {
             low += 1;

@@ -150,10 +150,10 @@ impl Sliding {
             kept.fixed[self.at + 1] = 0;
         }
         let first = self.window(on, 0);
-        for words in kept.fixed[first..].chunks_exact_mut(FRONT + on.sums).take(self.windows) {
-            words.fill(0);
-            words[0] = at << 32;
-        }
+        let stride = FRONT + on.sums;
+        let windows = &mut kept.fixed[first..first + self.windows * stride];
+        windows.fill(0);
+        windows.iter_mut().step_by(stride).for_each(|word| *word = at << 32);
         if self.alone {
             on.release(kept);
         } else {
