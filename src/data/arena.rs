@@ -64,32 +64,30 @@ fn class(words: usize) -> (usize, usize) {
 }
 
 impl Block {
+    /// The words. Nearly all blocks are owned nearly always, so that is the one test.
     #[inline]
     fn words(&self) -> &[u64] {
-        match self {
-            Self::Owned(words) => words,
-            Self::Frozen(words) => words,
-            Self::Covered => &[],
-        }
+        if let Self::Owned(words) = self { words } else { self.shared() }
+    }
+
+    #[cold]
+    fn shared(&self) -> &[u64] {
+        if let Self::Frozen(words) = self { words } else { &[] }
     }
 
     /// The words, to be written: a frozen block is taken back if nobody reads it any more, else copied.
     #[inline]
     fn words_mut(&mut self) -> &mut [u64] {
-        if let Self::Frozen(_) = self {
-            self.thaw();
-        }
-        match self {
-            Self::Owned(words) => words,
-            _ => &mut [],
-        }
+        if let Self::Owned(words) = self { words } else { self.thaw() }
     }
 
     #[cold]
-    fn thaw(&mut self) {
-        if let Self::Frozen(words) = std::mem::replace(self, Self::Covered) {
-            *self = Self::Owned(Arc::try_unwrap(words).unwrap_or_else(|shared| shared.to_vec()));
+    fn thaw(&mut self) -> &mut [u64] {
+        if let Self::Frozen(words) = self {
+            let words = Arc::try_unwrap(std::mem::take(words)).unwrap_or_else(|shared| shared.to_vec());
+            *self = Self::Owned(words);
         }
+        if let Self::Owned(words) = self { words } else { &mut [] }
     }
 }
 
@@ -106,6 +104,18 @@ impl Arena {
     pub fn words_mut(&mut self, at: Address, words: usize) -> &mut [u64] {
         let start = at as usize & (BLOCK_WORDS - 1);
         &mut self.blocks[(at >> SHIFT) as usize].words_mut()[start..start + words]
+    }
+
+    /// Copies `words` words from `from` to `to`; each of the two lies in one extent, and they do not overlap.
+    pub fn copy(&mut self, from: Address, to: Address, words: usize) {
+        let (source, target) = ((from >> SHIFT) as usize, (to >> SHIFT) as usize);
+        let (start, end) = (from as usize & (BLOCK_WORDS - 1), to as usize & (BLOCK_WORDS - 1));
+        if source == target {
+            return self.blocks[source].words_mut().copy_within(start..start + words, end);
+        }
+        if let Ok([source, target]) = self.blocks.get_disjoint_mut([source, target]) {
+            target.words_mut()[end..end + words].copy_from_slice(&source.words()[start..start + words]);
+        }
     }
 
     /// A new extent of at least `words` words, with whatever they held before.

@@ -204,7 +204,7 @@ impl<T: Tally> Part for CursorPart<T> {
         let Some(heap) = kept.heap[self.heap].as_any_mut().downcast_mut::<Cursors<T>>() else { return };
         for (nth, read) in self.reads[usize::from(after)].iter().enumerate() {
             let (Some(window), Some(cursor)) = (read.window, heap.cursors.get_mut(skipped + nth)) else { continue };
-            let (lo, hi) = (bounds.lo[window], bounds.hi[read.phase as usize].max(bounds.lo[window]));
+            let (lo, hi) = (bounds.lo(window), bounds.hi[read.phase as usize].max(bounds.lo(window)));
             if matches!(self.windows[window], Window::Sliding(_)) {
                 if hi <= cursor.lo || lo >= cursor.hi {
                     cursor.tally.clear();
@@ -216,7 +216,7 @@ impl<T: Tally> Part for CursorPart<T> {
                 shift(&mut cursor.tally, cursor.lo, lo, false, value);
                 (cursor.lo, cursor.hi) = (lo, hi);
             } else {
-                let start = bounds.bucket[window];
+                let start = bounds.bucket(window);
                 if cursor.bucket != start {
                     let carry = self.cursors[skipped + nth].2.and_then(|carry| heap.carries.get(carry)).filter(|(at, _)| *at == start);
                     match carry {

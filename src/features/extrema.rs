@@ -40,11 +40,6 @@ impl Queue {
     }
 
     #[inline]
-    fn len(self, fixed: &[u64]) -> u32 {
-        (fixed[self.at + 1] >> 32) as u32
-    }
-
-    #[inline]
     fn set(self, fixed: &mut [u64], first: u32, length: u32) {
         fixed[self.at + 1] = u64::from(first) | u64::from(length) << 32;
     }
@@ -54,42 +49,38 @@ impl Queue {
         (1u64 << (fixed[self.at] >> 32) >> 1) as u32
     }
 
-    #[inline]
-    fn address(self, fixed: &[u64], number: u32) -> Address {
-        fixed[self.at] as Address + (number & self.capacity(fixed).wrapping_sub(1)) * ITEM as Address
-    }
-
-    /// The items, to be read.
-    #[inline]
-    fn items<'a>(self, fixed: &[u64], arena: &'a Arena) -> Items<'a> {
-        let capacity = self.capacity(fixed);
-        let words = if capacity == 0 { &[][..] } else { arena.words(fixed[self.at] as Address, ITEM * capacity as usize) };
-        Items { words, mask: capacity.wrapping_sub(1) }
-    }
-
-    /// The whole queue, to be read.
+    /// The queue, to be read.
     #[inline]
     fn held<'a>(self, fixed: &[u64], arena: &'a Arena) -> Held<'a> {
-        Held { items: self.items(fixed, arena), first: self.first(fixed), length: self.len(fixed) }
+        let (place, state) = (fixed[self.at], fixed[self.at + 1]);
+        let capacity = (1u64 << (place >> 32) >> 1) as u32;
+        let words = if capacity == 0 { &[][..] } else { arena.words(place as Address, ITEM * capacity as usize) };
+        Held {
+            items: Items { held: words.as_chunks().0, mask: capacity.wrapping_sub(1) },
+            first: state as u32,
+            length: (state >> 32) as u32,
+        }
     }
 
+    /// Puts an item behind the first `length` ones, which stay; `first` is the number of the first.
     #[inline]
-    fn push(self, fixed: &mut [u64], arena: &mut Arena, index: u64, value: u64) {
-        let (first, length) = (self.first(fixed), self.len(fixed));
-        if length == self.capacity(fixed) {
-            self.grow(fixed, arena);
-        }
-        let words = arena.words_mut(self.address(fixed, first.wrapping_add(length)), ITEM);
-        (words[0], words[1]) = (index, value);
+    fn push(self, fixed: &mut [u64], arena: &mut Arena, (first, length): (u32, u32), item: [u64; ITEM]) {
         self.set(fixed, first, length + 1);
+        let mut capacity = self.capacity(fixed);
+        if length >= capacity {
+            self.grow(fixed, arena, length);
+            capacity = self.capacity(fixed);
+        }
+        let place = first.wrapping_add(length) & capacity.wrapping_sub(1);
+        arena.words_mut(fixed[self.at] as Address + place * ITEM as Address, ITEM).copy_from_slice(&item);
     }
 
     #[cold]
-    fn grow(self, fixed: &mut [u64], arena: &mut Arena) {
-        let (first, length, log) = (self.first(fixed), self.len(fixed), (fixed[self.at] >> 32) as u32);
+    fn grow(self, fixed: &mut [u64], arena: &mut Arena, length: u32) {
+        let (first, log) = (self.first(fixed), (fixed[self.at] >> 32) as u32);
         let fresh = arena.allocate(ITEM << log);
         for number in (0..length).map(|nth| first.wrapping_add(nth)) {
-            let (index, value) = self.items(fixed, arena).get(number);
+            let (index, value) = self.held(fixed, arena).items.get(number);
             let to = fresh + (number & ((1 << log) - 1)) * ITEM as Address;
             arena.words_mut(to, ITEM).copy_from_slice(&[index, value]);
         }
@@ -107,7 +98,7 @@ impl Queue {
 /// A queue's items by number.
 #[derive(Clone, Copy, Debug)]
 struct Items<'a> {
-    words: &'a [u64],
+    held: &'a [[u64; ITEM]],
     mask: u32,
 }
 
@@ -115,18 +106,15 @@ impl Items<'_> {
     /// Index and value of an item that is there.
     #[inline]
     fn get(&self, number: u32) -> (u64, u64) {
-        let at = (number & self.mask) as usize * ITEM;
-        let words = &self.words[at..at + ITEM];
-        (words[0], words[1])
+        let [index, value] = self.held[(number & self.mask) as usize];
+        (index, value)
     }
-}
 
-impl Items<'_> {
     /// Asks the caches for an item, there or not.
     #[inline]
     fn prefetch(&self, number: u32) {
-        if let Some(word) = self.words.get((number & self.mask) as usize * ITEM) {
-            prefetch(word);
+        if let Some([index, _]) = self.held.get((number & self.mask) as usize) {
+            prefetch(index);
         }
     }
 }
@@ -245,12 +233,12 @@ impl Extrema {
     /// Puts `index` behind the queue, which must be that of the records before it.
     #[inline]
     fn push(&self, key: &mut KeyMut<'_>, index: u64) {
-        let row = key.ring.row(index);
+        let Kept { fixed, arena, .. } = &mut key.kept;
+        let row = key.ring.row_mut(index);
         let (present, word) = (self.source.present(row), self.source.word(row));
-        let (first, mut length) = (self.queue.first(key.kept.fixed), self.queue.len(key.kept.fixed));
+        let Held { items, first, mut length } = self.queue.held(fixed, arena);
         let mut parent = None;
         let rank = self.rank(word);
-        let items = self.queue.items(key.kept.fixed, key.kept.arena);
         while length > 0 {
             let (earlier, value) = items.get(first.wrapping_add(length - 1));
             if !present || self.rank(value) > rank {
@@ -260,19 +248,16 @@ impl Extrema {
             length -= 1;
         }
         let distance = parent.map_or(0, |parent| u32::try_from(index - parent).unwrap_or(0));
-        set_half(key.ring.row_mut(index), self.parent, distance);
+        set_half(row, self.parent, distance);
         if present {
-            self.queue.set(key.kept.fixed, first, length);
-            self.queue.push(key.kept.fixed, key.kept.arena, index, word);
+            self.queue.push(fixed, arena, (first, length), [index, word]);
         }
     }
 
     /// A record was put in at `at`, before others: the queue as it was then, and from there on again.
     #[cold]
     fn rewind(&self, key: &mut KeyMut<'_>, at: u64) {
-        let first = self.queue.first(key.kept.fixed);
-        let mut length = self.queue.len(key.kept.fixed);
-        let items = self.queue.items(key.kept.fixed, key.kept.arena);
+        let Held { items, first, mut length } = self.queue.held(key.kept.fixed, key.kept.arena);
         let index_of = |nth: u32| items.get(first.wrapping_add(nth)).0;
         while length > 0 && index_of(length - 1) >= at {
             length -= 1;
@@ -286,7 +271,8 @@ impl Extrema {
             next = self.parent(&rows, index);
         }
         for (index, word) in chain.into_iter().rev() {
-            self.queue.push(key.kept.fixed, key.kept.arena, index, word);
+            self.queue.push(key.kept.fixed, key.kept.arena, (first, length), [index, word]);
+            length += 1;
         }
         for front in &self.fronts {
             set_half(key.kept.fixed, *front, first);
@@ -339,6 +325,10 @@ impl Part for Extrema {
         if at + 1 == key.ring.end() { self.push(key, at) } else { self.rewind(key, at) }
     }
 
+    fn prefetches(&self) -> bool {
+        true
+    }
+
     fn prefetch(&self, fixed: &[u64], arena: &Arena) {
         let Held { items, first, length } = self.queue.held(fixed, arena);
         if length > 0 {
@@ -349,8 +339,8 @@ impl Part for Extrema {
 
     fn settle(&self, rows: &Rows<'_>, kept: &mut Kept<'_>) {
         let base = rows.base();
-        let (first, length) = (self.queue.first(kept.fixed), self.queue.len(kept.fixed));
-        if length > 0 && self.queue.items(kept.fixed, kept.arena).get(first).0 == base {
+        let Held { items, first, length } = self.queue.held(kept.fixed, kept.arena);
+        if length > 0 && items.get(first).0 == base {
             self.queue.set(kept.fixed, first.wrapping_add(1), length - 1);
         }
         let row = rows.row(base);
@@ -376,12 +366,15 @@ impl Part for Extrema {
         let Kept { fixed, arena, .. } = kept;
         let queue = self.queue.held(fixed, arena);
         for wanted in &self.asked[usize::from(after)] {
-            let mut front = half(fixed, wanted.front);
-            let mut word = self.find(rows, &queue, &mut front, bounds.lo[wanted.window], bounds.hi[wanted.phase as usize]);
-            set_half(fixed, wanted.front, front);
+            let known = half(fixed, wanted.front);
+            let mut front = known;
+            let mut word = self.find(rows, &queue, &mut front, bounds.lo(wanted.window), bounds.hi[wanted.phase as usize]);
+            if front != known {
+                set_half(fixed, wanted.front, front);
+            }
             if let Some(at) = wanted.carry {
                 let carry = &fixed[at..at + 3];
-                let holds = carry[1] == 1 && carry[0] as i64 == bounds.bucket[wanted.window];
+                let holds = carry[1] == 1 && carry[0] as i64 == bounds.bucket(wanted.window);
                 if holds && word.is_none_or(|word| self.rank(word) < self.rank(carry[2])) {
                     word = Some(carry[2]);
                 }

@@ -229,13 +229,13 @@ impl Part for Distinct {
         for read in &self.reads[usize::from(after)] {
             let found = read.window.and_then(|window| Some((window, self.floored.iter().position(|floored| *floored == window)?)));
             let Some((window, nth)) = found else { continue };
-            let (start, hi) = (bounds.bucket[window], bounds.hi[read.phase as usize]);
+            let (start, hi) = (bounds.bucket(window), bounds.hi[read.phase as usize]);
             let [running, carried] = &heap.0[nth];
             let estimate = if hi == rows.end() {
                 if running.0 == start { running.1.estimate() } else { 0 }
             } else {
                 let mut sketch = if carried.0 == start { carried.1.clone() } else { Sketch::default() };
-                (bounds.lo[window]..hi).filter_map(|index| self.hash(rows.row(index))).for_each(|hash| sketch.add(hash));
+                (bounds.lo(window)..hi).filter_map(|index| self.hash(rows.row(index))).for_each(|hash| sketch.add(hash));
                 sketch.estimate()
             };
             read.outputs.iter().for_each(|(column, ())| out.bits(*column, estimate));

@@ -90,8 +90,9 @@ struct Wanted {
 /// What is asked before or after the insertion, by how it is kept.
 #[derive(Debug, Default)]
 struct Asked {
-    /// Sliding windows of records that all count: their number is the range's.
-    ranges: Vec<Wanted>,
+    /// Window, phase and column of sliding windows of records that all count: their number is the range's, and never null.
+    ranges: Vec<(usize, Phase, usize)>,
+    range_marks: Vec<(usize, u64)>,
     sliding: Vec<Wanted>,
     /// Tumbling and lifetime windows.
     floored: Vec<Wanted>,
@@ -132,10 +133,13 @@ fn build(builder: &mut Builder<'_>, features: &[(usize, &FeatureSpec)]) -> Box<d
         let mut asked = Asked::default();
         for read in reads {
             let Some((window, nth)) = read.window.and_then(|window| Some((window, places[window]?))) else { continue };
+            if source.is_total() && matches!(windows[window], Window::Sliding(_)) {
+                asked.ranges.extend(read.outputs.iter().map(|(column, _)| (window, read.phase, *column)));
+                continue;
+            }
             let sampled = read.outputs.iter().any(|(_, stat)| matches!(stat, Stat::VarSamp | Stat::StdSamp));
-            let (marks, least) = (marks(&read.outputs), if sampled { 2 } else { 1 });
+            let (marks, least) = (marks(read.outputs.iter().map(|(column, _)| *column)), if sampled { 2 } else { 1 });
             let list = match windows[window] {
-                Window::Sliding(_) if source.is_total() => &mut asked.ranges,
                 Window::Sliding(_) => &mut asked.sliding,
                 _ => &mut asked.floored,
             };
@@ -143,6 +147,7 @@ fn build(builder: &mut Builder<'_>, features: &[(usize, &FeatureSpec)]) -> Box<d
             let again = again(&read.outputs);
             list.push(Wanted { window, nth, phase: read.phase, outputs: read.outputs, columns, again, marks, least });
         }
+        asked.range_marks = marks(asked.ranges.iter().map(|(.., column)| *column));
         asked
     });
     let float = source.kind == CellType::Float64;
@@ -171,9 +176,9 @@ fn again(outputs: &[(usize, Stat)]) -> Vec<(usize, usize)> {
 }
 
 /// The validity bits of some columns, by word.
-fn marks(outputs: &[(usize, Stat)]) -> Vec<(usize, u64)> {
+fn marks(columns: impl Iterator<Item = usize>) -> Vec<(usize, u64)> {
     let mut marks: Vec<(usize, u64)> = Vec::new();
-    for (column, _) in outputs {
+    for column in columns {
         match marks.iter_mut().find(|(word, _)| *word == column / 64) {
             Some((_, mask)) => *mask |= 1 << (column % 64),
             None => marks.push((column / 64, 1 << (column % 64))),
@@ -199,14 +204,29 @@ impl Moments {
         out.cell(columns.var_pop, || variance(n).to_bits());
         out.cell(columns.std_samp, || variance(n - 1.0).sqrt().to_bits());
         out.cell(columns.var_samp, || variance(n - 1.0).to_bits());
-        self.close(asked, out);
-    }
-
-    /// All columns of a window are numbers.
-    #[inline]
-    fn close(&self, asked: &Wanted, out: &mut Emit<'_>) {
         asked.again.iter().for_each(|(column, first)| out.repeat(*column, *first));
         out.mark(&asked.marks);
+    }
+
+    /// What `write_short` does not answer. Apart from it, so that what this needs does not burden that.
+    #[inline(never)]
+    fn write_long(&self, sliding: &[Wanted], rows: &Rows<'_>, kept: &mut Kept<'_>, bounds: &Bounds, out: &mut Emit<'_>) {
+        for wanted in sliding {
+            let (lo, hi) = bounds.range(wanted.window, wanted.phase);
+            if hi == rows.end() {
+                self.write(&self.sliding.total(&self.on, rows, kept, wanted.nth, lo), &wanted.outputs, out);
+            } else {
+                self.write(&self.sliding.apart(&self.on, rows, kept, wanted.nth, lo, hi).total(), &wanted.outputs, out);
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn write_floored(&self, floored: &[Wanted], rows: &Rows<'_>, kept: &mut Kept<'_>, bounds: &Bounds, out: &mut Emit<'_>) {
+        for wanted in floored {
+            let (window, range) = ((wanted.nth, bounds.bucket(wanted.window)), bounds.range(wanted.window, wanted.phase));
+            self.floored.look(&self.on, rows, kept, window, range, |total| self.write(total, &wanted.outputs, out));
+        }
     }
 
     fn write(&self, total: &Total<'_>, outputs: &[(usize, Stat)], out: &mut Emit<'_>) {
@@ -238,6 +258,10 @@ impl Moments {
 }
 
 impl Part for Moments {
+    fn is_told(&self, between: bool) -> bool {
+        !self.floored.is_empty() || between && !self.sliding.is_empty()
+    }
+
     fn inserted(&self, key: &mut KeyMut<'_>, at: u64, _: &Updates, _: usize) {
         if !self.sliding.is_empty() {
             self.sliding.inserted(&self.on, key, at);
@@ -261,28 +285,24 @@ impl Part for Moments {
     }
 
     fn is_asked(&self, after: bool) -> bool {
-        let Asked { ranges, sliding, floored } = &self.asked[usize::from(after)];
+        let Asked { ranges, sliding, floored, .. } = &self.asked[usize::from(after)];
         !(ranges.is_empty() && sliding.is_empty() && floored.is_empty())
     }
 
     fn emit(&self, after: bool, rows: &Rows<'_>, kept: &mut Kept<'_>, bounds: &Bounds, out: &mut Emit<'_>) {
-        let Asked { ranges, sliding, floored } = &self.asked[usize::from(after)];
-        let range = |window: &Wanted| {
-            let lo = bounds.lo[window.window];
-            (lo, bounds.hi[window.phase as usize].max(lo))
-        };
-        for wanted in ranges {
-            let (lo, hi) = range(wanted);
-            out.cell(wanted.columns.count, || hi - lo);
-            self.close(wanted, out);
+        let Asked { ranges, range_marks, sliding, floored } = &self.asked[usize::from(after)];
+        for (window, phase, column) in ranges {
+            let (lo, hi) = bounds.range(*window, *phase);
+            out.cell(*column, || hi - lo);
         }
+        out.mark(range_marks);
         if !sliding.is_empty() {
             self.sliding.catch_up(&self.on, rows, kept);
             let mut rest = sliding.iter();
             if let Some(mut short) = self.sliding.short(&self.on, kept) {
                 // The windows come in one order, so that those after the first that is not answered here are not lost.
                 while let Some(wanted) = rest.as_slice().first()
-                    && let (lo, hi) = range(wanted)
+                    && let (lo, hi) = bounds.range(wanted.window, wanted.phase)
                     && hi == rows.end()
                     && let Some((count, sum, square)) = short.sums(&self.on, rows, wanted.nth, lo)
                     && count >= wanted.least
@@ -292,18 +312,12 @@ impl Part for Moments {
                     rest.next();
                 }
             }
-            for wanted in rest {
-                let (lo, hi) = range(wanted);
-                if hi == rows.end() {
-                    self.write(&self.sliding.total(&self.on, rows, kept, wanted.nth, lo), &wanted.outputs, out);
-                } else {
-                    self.write(&self.sliding.apart(&self.on, rows, kept, wanted.nth, lo, hi).total(), &wanted.outputs, out);
-                }
+            if !rest.as_slice().is_empty() {
+                self.write_long(rest.as_slice(), rows, kept, bounds, out);
             }
         }
-        for wanted in floored {
-            let window = (wanted.nth, bounds.bucket[wanted.window]);
-            self.floored.look(&self.on, rows, kept, window, range(wanted), |total| self.write(total, &wanted.outputs, out));
+        if !floored.is_empty() {
+            self.write_floored(floored, rows, kept, bounds, out);
         }
     }
 

@@ -61,10 +61,29 @@ pub struct Bounds {
     pub t: i64,
     /// End of the range by phase.
     pub hi: [u64; 3],
-    /// Start of the range by window. For tumbling and lifetime windows, what is older and in the window is in the carry.
-    pub lo: Vec<u64>,
-    /// Start of the current window by tumbling window; 0 for the others.
-    pub bucket: Vec<i64>,
+    /// By window: where the range begins, and when the current window of a tumbling one does; 0 for the others.
+    pub windows: Vec<(u64, i64)>,
+}
+
+impl Bounds {
+    /// Start of a window's range. For tumbling and lifetime windows, what is older and in the window is in the carry.
+    #[inline]
+    pub fn lo(&self, window: usize) -> u64 {
+        self.windows[window].0
+    }
+
+    /// Start of the current window of a tumbling one; 0 for the others.
+    #[inline]
+    pub fn bucket(&self, window: usize) -> i64 {
+        self.windows[window].1
+    }
+
+    /// The records that a window has in a phase.
+    #[inline]
+    pub fn range(&self, window: usize, phase: Phase) -> (u64, u64) {
+        let lo = self.lo(window);
+        (lo, self.hi[phase as usize].max(lo))
+    }
 }
 
 /// The start of the tumbling window around `t`; 0 for windows of other kinds.
@@ -89,7 +108,7 @@ pub struct Emit<'a> {
 
 impl<'a> Emit<'a> {
     /// Over the cells and validity words of one row; strings are collected by column.
-    pub fn new(cells: &'a mut [u64], valid: &'a mut [u64], texts: &'a mut Vec<(usize, Box<str>)>) -> Self {
+    pub fn new((cells, valid): (&'a mut [u64], &'a mut [u64]), texts: &'a mut Vec<(usize, Box<str>)>) -> Self {
         Self { cells, valid, texts }
     }
 
@@ -136,8 +155,16 @@ impl<'a> Emit<'a> {
 
 /// A part of a view's state. All methods see the words that the part reserved while it was built.
 pub trait Part: Debug + Send + Sync {
+    /// Whether `inserted` does anything with a record between others (`between`) or behind them.
+    fn is_told(&self, _between: bool) -> bool {
+        true
+    }
     /// The record at `at` (row `row` of `updates`) has just entered the ring; later ones have moved up by one.
     fn inserted(&self, key: &mut KeyMut<'_>, at: u64, updates: &Updates, row: usize);
+    /// Whether `prefetch` does anything.
+    fn prefetches(&self) -> bool {
+        false
+    }
     /// Asks the caches for what `inserted` and `emit` are likely to read other than fixed words and records.
     fn prefetch(&self, _fixed: &[u64], _arena: &Arena) {}
     /// Whether `settle` does anything.
@@ -163,8 +190,8 @@ pub struct Source {
     pub kind: CellType,
     /// Position of the argument in the updates.
     pub argument: Option<usize>,
-    /// Flag words and the bits that must be set in them: of the argument, then of the filter.
-    checks: [(usize, u64); 2],
+    /// Flag words and the bits that must be set in them: of the argument and the filter, as far as there are any.
+    checks: Vec<(usize, u64)>,
 }
 
 impl Source {
@@ -177,10 +204,8 @@ impl Source {
     /// Whether the record counts.
     #[inline]
     pub fn present(&self, row: &[u64]) -> bool {
-        for (word, mask) in self.checks {
-            if mask != 0 && row[word] & mask == 0 {
-                return false;
-            }
+        if self.checks.iter().any(|(word, mask)| row[*word] & mask == 0) {
+            return false;
         }
         match self.value {
             Some(at) if self.kind == CellType::Float64 => !f64::from_bits(row[at]).is_nan(),
@@ -190,7 +215,7 @@ impl Source {
 
     /// Whether every record counts.
     pub fn is_total(&self) -> bool {
-        self.checks[1].1 == 0 && self.value.is_none()
+        self.checks.is_empty() && self.value.is_none()
     }
 }
 
@@ -273,10 +298,10 @@ impl Builder<'_> {
     pub fn source(&self, feature: &FeatureSpec) -> Source {
         let kind = feature.argument.map_or(CellType::Int64, |argument| self.spec.arguments[argument]);
         let flag = |bit: usize| (self.flags + bit / 64, 1u64 << (bit % 64));
-        let argument = feature.argument.filter(|_| kind != CellType::Float64).map_or((0, 0), flag);
-        let filter = feature.filter.map_or((0, 0), |filter| flag(self.spec.arguments.len() + filter));
+        let argument = feature.argument.filter(|_| kind != CellType::Float64).map(flag);
+        let filter = feature.filter.map(|filter| flag(self.spec.arguments.len() + filter));
         let value = feature.argument.map(|argument| 1 + argument);
-        Source { value, kind, argument: feature.argument, checks: [argument, filter] }
+        Source { value, kind, argument: feature.argument, checks: argument.into_iter().chain(filter).collect() }
     }
 
     /// The windows that keep a carry: tumbling and lifetime, among those that `features` use.

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use super::argument::Updates;
 use super::bytes::{Reader, put, put_text};
 use super::call::{FunctionParameter, Resolved, plain};
-use super::part::{Bounds, Builder, Emit, Heap, Kept, KeyMut, Part, Reads, Source, bucket, reads};
+use super::part::{Bounds, Builder, Emit, Heap, Kept, KeyMut, Part, Read, Source, bucket, reads};
 use super::registry::{Family, Row};
 use super::ring::Rows;
 use super::{FeatureSpec, Function};
@@ -61,7 +61,8 @@ const CARRY: usize = 5;
 #[derive(Debug)]
 struct Position {
     source: Source,
-    reads: Reads<Place>,
+    /// What is asked, each with the position of its window's carry.
+    asked: [Vec<(Read<Place>, Option<usize>)>; 2],
     /// Every record counts: then no word is needed.
     total: bool,
     /// Word of a row: number of earlier records that count (low half, wrapping), 1 + distance to the newest one that does, itself included (high half).
@@ -82,6 +83,13 @@ fn build(builder: &mut Builder<'_>, features: &[(usize, &FeatureSpec)]) -> Box<d
         windows.push(None);
     }
     let carries = windows.len();
+    let asked = reads(features, place).map(|reads| {
+        let with_carry = |read: Read<Place>| {
+            let carry = windows.iter().position(|window| *window == read.window);
+            (read, carry)
+        };
+        reads.into_iter().map(with_carry).collect()
+    });
     let floored = windows.into_iter().map(|window| (window, builder.fixed(&[i64::MIN as u64, 0, 0, 0, 0]))).collect();
     let texts = (source.kind == CellType::Text)
         .then(|| builder.heap(move || Box::new(Texts { ring: VecDeque::new(), first: vec![None; carries], last: vec![None; carries] })));
@@ -89,7 +97,7 @@ fn build(builder: &mut Builder<'_>, features: &[(usize, &FeatureSpec)]) -> Box<d
     Box::new(Position {
         total,
         source,
-        reads: reads(features, place),
+        asked,
         row: if total { 0 } else { builder.row(1) },
         count: if total { 0 } else { builder.fixed(&[0]) },
         windows: builder.spec.windows.clone(),
@@ -139,13 +147,48 @@ impl Position {
     fn texts<'a>(&self, kept: &'a mut Kept<'_>) -> Option<&'a mut Texts> {
         kept.heap[self.texts?].as_any_mut().downcast_mut()
     }
+
+    /// The first or last value of `[lo, hi)` and of the carry before it, if there is one.
+    #[inline(never)]
+    fn write_value(
+        &self,
+        place: Place,
+        column: usize,
+        (rows, lo, hi): (&Rows<'_>, u64, u64),
+        kept: &mut Kept<'_>,
+        carried: Option<usize>,
+        out: &mut Emit<'_>,
+    ) {
+        let index = match place {
+            Place::First if carried.is_some() => None,
+            Place::First => self.first(rows, kept, lo, hi),
+            _ => self.last(rows, lo, hi),
+        };
+        if index.is_none() && carried.is_none() {
+            return;
+        }
+        if let Some(texts) = self.texts(kept) {
+            let held = match (index, carried) {
+                (Some(index), _) => texts.ring.get((index - rows.base()) as usize),
+                (None, Some(nth)) if place == Place::First => texts.first.get(nth),
+                (None, nth) => nth.and_then(|nth| texts.last.get(nth)),
+            };
+            if let Some(Some(text)) = held {
+                out.text(column, text);
+            }
+            return;
+        }
+        let held = carried.map_or(0, |nth| self.floored[nth].1) + if place == Place::First { 2 } else { 3 };
+        out.bits(column, index.map_or_else(|| kept.fixed[held], |index| self.source.word(rows.row(index))));
+    }
 }
 
 impl Part for Position {
+    fn is_told(&self, _: bool) -> bool {
+        !self.total
+    }
+
     fn inserted(&self, key: &mut KeyMut<'_>, at: u64, updates: &Updates, row: usize) {
-        if self.total {
-            return;
-        }
         let (base, end) = (key.ring.base(), key.ring.end());
         let mut before = if at + 1 == end { key.kept.fixed[self.count] as u32 } else { key.ring.row(at + 1)[self.row] as u32 };
         let mut newest = self.last(&key.ring.rows(), base, at);
@@ -189,42 +232,26 @@ impl Part for Position {
     }
 
     fn is_asked(&self, after: bool) -> bool {
-        !self.reads[usize::from(after)].is_empty()
+        !self.asked[usize::from(after)].is_empty()
     }
 
     fn emit(&self, after: bool, rows: &Rows<'_>, kept: &mut Kept<'_>, bounds: &Bounds, out: &mut Emit<'_>) {
-        for read in &self.reads[usize::from(after)] {
-            let (lo, hi) = (read.window.map_or(rows.base(), |window| bounds.lo[window]), bounds.hi[read.phase as usize]);
-            let carried = self.floored.iter().position(|(window, _)| *window == read.window).filter(|nth| {
+        for (read, carry) in &self.asked[usize::from(after)] {
+            let (lo, hi) = (read.window.map_or(rows.base(), |window| bounds.lo(window)), bounds.hi[read.phase as usize]);
+            let carried = carry.filter(|nth| {
                 let carry = &kept.fixed[self.floored[*nth].1..];
-                carry[1] == 1 && carry[0] as i64 == read.window.map_or(0, |window| bounds.bucket[window])
+                carry[1] == 1 && carry[0] as i64 == read.window.map_or(0, |window| bounds.bucket(window))
             });
             for (column, place) in &read.outputs {
-                let index = match place {
-                    Place::First if carried.is_some() => None,
-                    Place::First => self.first(rows, kept, lo, hi),
-                    _ => self.last(rows, lo, hi),
-                };
-                let base = rows.base();
-                if index.is_none() && carried.is_none() {
-                    continue;
-                }
-                let carry = carried.map_or(0, |nth| self.floored[nth].1);
                 if *place == Place::Gap {
-                    let time = index.map_or(kept.fixed[carry + 4] as i64, |index| rows.time(index));
-                    out.float(*column, bounds.t.saturating_sub(time) as f64 / 1e6);
-                } else if let Some(texts) = self.texts(kept) {
-                    let held = match (index, carried) {
-                        (Some(index), _) => texts.ring.get((index - base) as usize),
-                        (None, Some(nth)) if *place == Place::First => texts.first.get(nth),
-                        (None, nth) => nth.and_then(|nth| texts.last.get(nth)),
+                    let time = match (self.last(rows, lo, hi), carried) {
+                        (Some(index), _) => rows.time(index),
+                        (None, Some(nth)) => kept.fixed[self.floored[nth].1 + 4] as i64,
+                        (None, None) => continue,
                     };
-                    if let Some(Some(text)) = held {
-                        out.text(*column, text);
-                    }
+                    out.float(*column, bounds.t.saturating_sub(time) as f64 / 1e6);
                 } else {
-                    let held = carry + if *place == Place::First { 2 } else { 3 };
-                    out.bits(*column, index.map_or_else(|| kept.fixed[held], |index| self.source.word(rows.row(index))));
+                    self.write_value(*place, *column, (rows, lo, hi), kept, carried, out);
                 }
             }
         }

@@ -20,9 +20,12 @@ const HINTS: usize = 1;
 pub struct Program {
     spec: Arc<ViewSpec>,
     parts: Vec<Box<dyn Part>>,
-    /// Those that features are asked of before the insertion and after it, and those that want to know what leaves the ring.
+    /// Those that features are asked of before the insertion and after it; those that are told of records behind the others and between them; those that
+    /// want to know what leaves the ring; those that know what to prefetch.
     asked: [Vec<usize>; 2],
+    told: [Vec<usize>; 2],
     settling: Vec<usize>,
+    prefetching: Vec<usize>,
     /// Words of a record.
     stride: usize,
     shape: Shape,
@@ -39,6 +42,16 @@ pub struct Program {
 pub struct Scratch {
     bounds: Bounds,
     texts: Vec<(usize, Box<str>)>,
+}
+
+impl Scratch {
+    /// The strings of a feature row, which `Emit` collected.
+    #[inline]
+    fn write_texts(&mut self, out: &mut FeatureRows, row: usize) {
+        if !self.texts.is_empty() {
+            self.texts.drain(..).for_each(|(column, text)| out.set_text(row, column, &text));
+        }
+    }
 }
 
 /// Bounds on the state of a view, for `plan` (S8.6). Sketches, sets and strings come on top as they fill.
@@ -60,16 +73,17 @@ pub fn state_bounds(spec: &ViewSpec) -> StateBounds {
     StateBounds { bytes_per_key: program.fixed.len() * 8 + 64 + heaps, bytes_per_record: program.stride * 8, span }
 }
 
-/// Lower half of the index at which window `nth` began, from the words that remember it.
+/// The last time before window `window` of time `t`, and the start of its bucket.
 #[inline]
-fn hint(hints: &[u64], nth: usize) -> u32 {
-    (hints[nth / 2] >> (32 * (nth % 2))) as u32
-}
-
-#[inline]
-fn set_hint(hints: &mut [u64], nth: usize, low: u32) {
-    let (word, shift) = (&mut hints[nth / 2], 32 * (nth % 2));
-    *word = *word & !(0xFFFF_FFFF << shift) | u64::from(low) << shift;
+fn before(window: &Window, t: i64) -> (i64, i64) {
+    match window {
+        Window::Sliding(length) => (t.saturating_sub(*length), 0),
+        Window::Tumbling { .. } => {
+            let start = bucket(window, t);
+            (start.saturating_sub(1), start)
+        }
+        Window::Lifetime => (i64::MIN, 0),
+    }
 }
 
 impl Program {
@@ -89,14 +103,18 @@ impl Program {
         builder.fixed(&vec![0; spec.windows.len().div_ceil(2)]);
         let parts = registry::build(&mut builder, &spec);
         let asked = [false, true].map(|after| (0..parts.len()).filter(|part| parts[*part].is_asked(after)).collect());
+        let told = [false, true].map(|between| (0..parts.len()).filter(|part| parts[*part].is_told(between)).collect());
         let settling = (0..parts.len()).filter(|part| parts[*part].settles()).collect();
+        let prefetching = (0..parts.len()).filter(|part| parts[*part].prefetches()).collect();
         let Builder { row_words: stride, fixed, heaps, .. } = builder;
         let lengths = spec.windows.iter().filter_map(|window| if let Window::Sliding(length) = window { Some(*length) } else { None });
         let longest = lengths.max();
         Self {
             parts,
             asked,
+            told,
             settling,
+            prefetching,
             stride,
             shape: Shape::new(stride),
             flags,
@@ -180,21 +198,26 @@ impl Program {
         mut out: Option<(&mut FeatureRows, usize)>,
     ) -> u64 {
         let t = updates.times[row];
-        self.settle(key, watermark);
-        let (rows, last) = (key.ring.rows(), key.kept.fixed[LAST] as i64);
-        let mut at = if t >= last { rows.end() } else { rows.after(t, rows.end()) };
-        if let Some((out, target)) = &mut out {
-            let hi = if t > last { at } else { rows.after(t.saturating_sub(1), at) };
-            self.bound(&rows, key.kept.fixed, t, [hi, at, at], &mut scratch.bounds);
-            if !self.asked[0].is_empty() {
-                self.emit(false, &rows, &mut key.kept, scratch, out, *target);
-            }
+        let (mut rows, last) = (key.ring.rows(), key.kept.fixed[LAST] as i64);
+        // What has left every window for good is folded into the carries (S7.5).
+        let gone = watermark.saturating_sub(self.span);
+        while rows.base() < rows.end() && rows.time(rows.base()) <= gone {
+            self.settle_one(key);
+            rows = key.ring.rows();
         }
-        key.ring.insert(at);
-        self.write(key.ring.row_mut(at), t, updates, row);
+        let mut at = if t >= last { rows.end() } else { rows.after(t, rows.end()) };
+        let Scratch { bounds, texts } = scratch;
+        let mut emit = out.as_mut().map(|(out, target)| Emit::new(out.row_mut(*target), texts));
+        if let Some(emit) = &mut emit {
+            let hi = if t > last { at } else { rows.after(t.saturating_sub(1), at) };
+            self.bound(&rows, key.kept.fixed, t, [hi, at, at], bounds);
+            self.emit(false, &rows, &mut key.kept, bounds, emit);
+        }
+        let between = at < rows.end();
+        self.write(key.ring.insert(at), t, updates, row);
         key.kept.fixed[LAST] = t.max(last) as u64;
-        for part in &self.parts {
-            part.inserted(key, at, updates, row);
+        for part in &self.told[usize::from(between)] {
+            self.parts[*part].inserted(key, at, updates, row);
         }
         let mut dropped = 0;
         if let Some(limit) = self.spec.max_records_per_key {
@@ -204,11 +227,14 @@ impl Program {
                 self.settle_one(key);
             }
             at = at.max(key.ring.base().saturating_sub(1));
-            scratch.bounds.lo.iter_mut().for_each(|lo| *lo = (*lo).max(key.ring.base()));
+            bounds.windows.iter_mut().for_each(|(lo, _)| *lo = (*lo).max(key.ring.base()));
+        }
+        if let Some(emit) = &mut emit {
+            bounds.hi[Phase::With as usize] = at + 1;
+            self.emit(true, &key.ring.rows(), &mut key.kept, bounds, emit);
         }
         if let Some((out, target)) = out {
-            scratch.bounds.hi[Phase::With as usize] = at + 1;
-            self.emit(true, &key.ring.rows(), &mut key.kept, scratch, out, target);
+            scratch.write_texts(out, target);
         }
         dropped
     }
@@ -218,10 +244,12 @@ impl Program {
     #[inline]
     pub fn prefetch(&self, rows: &Rows<'_>, fixed: &[u64], arena: &Arena) {
         rows.prefetch(rows.end());
-        for nth in 0..self.spec.windows.len() {
-            rows.prefetch(rows.base() + u64::from(hint(&fixed[HINTS..], nth).wrapping_sub(rows.base() as u32)));
+        for (windows, word) in self.spec.windows.chunks(2).zip(&fixed[HINTS..]) {
+            for low in [*word as u32, (*word >> 32) as u32].iter().take(windows.len()) {
+                rows.prefetch(rows.base() + u64::from(low.wrapping_sub(rows.base() as u32)));
+            }
         }
-        self.parts.iter().for_each(|part| part.prefetch(fixed, arena));
+        self.prefetching.iter().for_each(|part| self.parts[*part].prefetch(fixed, arena));
     }
 
     /// Gives back the extents of a key that is gone.
@@ -235,22 +263,15 @@ impl Program {
         let (rows, last) = (key.ring.rows(), key.kept.fixed[LAST] as i64);
         let with = if t >= last { rows.end() } else { rows.after(t, rows.end()) };
         let before = if t > last { rows.end() } else { rows.after(t.saturating_sub(1), with) };
-        self.bound(&rows, key.kept.fixed, t, [before, with, with], &mut scratch.bounds);
-        if !self.asked[0].is_empty() {
-            self.emit(false, &rows, &mut key.kept, scratch, out, row);
-        }
-        self.emit(true, &rows, &mut key.kept, scratch, out, row);
+        let Scratch { bounds, texts } = scratch;
+        self.bound(&rows, key.kept.fixed, t, [before, with, with], bounds);
+        let mut emit = Emit::new(out.row_mut(row), texts);
+        self.emit(false, &rows, &mut key.kept, bounds, &mut emit);
+        self.emit(true, &rows, &mut key.kept, bounds, &mut emit);
+        scratch.write_texts(out, row);
     }
 
-    /// What has left every window for good is folded into the carries (S7.5).
-    #[inline]
-    fn settle(&self, key: &mut KeyMut<'_>, watermark: i64) {
-        let bound = watermark.saturating_sub(self.span);
-        while !key.ring.is_empty() && key.ring.time(key.ring.base()) <= bound {
-            self.settle_one(key);
-        }
-    }
-
+    /// The oldest record leaves the ring.
     fn settle_one(&self, key: &mut KeyMut<'_>) {
         let rows = key.ring.rows();
         for part in &self.settling {
@@ -285,32 +306,29 @@ impl Program {
     fn bound(&self, rows: &Rows<'_>, fixed: &mut [u64], t: i64, hi: [u64; 3], bounds: &mut Bounds) {
         bounds.t = t;
         bounds.hi = hi;
-        let hints = &mut fixed[HINTS..HINTS + self.spec.windows.len().div_ceil(2)];
-        bounds.lo.resize(self.spec.windows.len(), 0);
-        bounds.bucket.resize(self.spec.windows.len(), 0);
-        for (nth, (window, (lo, start))) in self.spec.windows.iter().zip(bounds.lo.iter_mut().zip(&mut bounds.bucket)).enumerate() {
-            let bound = match window {
-                Window::Sliding(length) => t.saturating_sub(*length),
-                Window::Tumbling { .. } => {
-                    *start = bucket(window, t);
-                    start.saturating_sub(1)
+        bounds.windows.resize(self.spec.windows.len(), (0, 0));
+        let place = |window: &Window, hint: u32| {
+            let (bound, bucket) = before(window, t);
+            (rows.after(bound, rows.unfold(hint)), bucket)
+        };
+        let hints = &mut fixed[HINTS..];
+        for ((windows, places), word) in self.spec.windows.chunks(2).zip(bounds.windows.chunks_mut(2)).zip(hints) {
+            let (low, high) = (*word as u32, (*word >> 32) as u32);
+            if let ([first, rest @ ..], [first_place, rest_places @ ..]) = (windows, places) {
+                *first_place = place(first, low);
+                *word = *word & !0xFFFF_FFFF | first_place.0 & 0xFFFF_FFFF;
+                if let ([second], [second_place]) = (rest, rest_places) {
+                    *second_place = place(second, high);
+                    *word = *word & 0xFFFF_FFFF | second_place.0 << 32;
                 }
-                Window::Lifetime => i64::MIN,
-            };
-            *lo = rows.after(bound, rows.unfold(hint(hints, nth)));
-            set_hint(hints, nth, *lo as u32);
+            }
         }
     }
 
     #[inline]
-    fn emit(&self, after: bool, rows: &Rows<'_>, kept: &mut Kept<'_>, scratch: &mut Scratch, out: &mut FeatureRows, row: usize) {
-        let (cells, valid) = out.row_mut(row);
-        let mut emit = Emit::new(cells, valid, &mut scratch.texts);
+    fn emit(&self, after: bool, rows: &Rows<'_>, kept: &mut Kept<'_>, bounds: &Bounds, emit: &mut Emit<'_>) {
         for part in &self.asked[usize::from(after)] {
-            self.parts[*part].emit(after, rows, kept, &scratch.bounds, &mut emit);
-        }
-        for (column, text) in scratch.texts.drain(..) {
-            out.set_text(row, column, &text);
+            self.parts[*part].emit(after, rows, kept, bounds, emit);
         }
     }
 }

@@ -57,43 +57,46 @@ impl Shape {
     }
 }
 
-/// The records of a ring, to be read. Where they lie is resolved once: after that a record of a ring in one extent costs a mask and a bounds check.
+/// The records of a ring, to be read. Where they lie is resolved once: after that a record in the one extent, or in the newest segment, costs a mask and
+/// a bounds check.
 #[derive(Clone, Copy, Debug)]
 pub struct Rows<'a> {
-    /// The one extent; empty where there are segments.
-    flat: &'a [u64],
+    /// The one extent, or the newest segment.
+    near: &'a [u64],
     mask: u64,
-    shape: Shape,
+    /// The first record of `near`; those before it are in older segments.
+    first: u64,
     base: u64,
     end: u64,
+    shape: Shape,
     arena: &'a Arena,
-    /// The directory, where there are segments, and the newest of these with its number.
-    directory: &'a [u64],
-    newest: (u64, &'a [u64]),
+    /// Word of the ring that says where its directory is; of no meaning without segments.
+    place: u64,
 }
 
 impl<'a> Rows<'a> {
     /// Of the ring that `meta` (of `META` words) places in `arena`.
     #[inline]
     pub fn new(arena: &'a Arena, meta: &[u64], shape: Shape) -> Self {
-        let (base, length, log) = (meta[0], meta[1] & 0xFFFF_FFFF, meta[1] >> 32 & 0xFF);
-        let capacity = (1u64 << log) >> 1;
-        let none = &[][..];
-        let rows =
-            Self { flat: none, mask: capacity.wrapping_sub(1), shape, base, end: base + length, arena, directory: none, newest: (0, none) };
-        if meta[1] & SEGMENTED != 0 {
-            return rows.in_segments(meta[2]);
-        }
-        let flat = if capacity > 0 { arena.words(meta[2] as Address, capacity as usize * shape.stride) } else { none };
-        Self { flat, ..rows }
+        let (base, kind, place) = (meta[0], meta[1], meta[2]);
+        let end = base + (kind & 0xFFFF_FFFF);
+        let (first, mask, near) = if kind >> 32 == 0 {
+            (base, 0, &[][..])
+        } else if kind & SEGMENTED == 0 {
+            let log = ((kind >> 32) - 1) as u32 & 63;
+            (base, (1 << log) - 1, arena.words(place as Address, shape.stride << log))
+        } else {
+            Self::newest(arena, shape, place, base, end)
+        };
+        Self { near, mask, first, base, end, shape, arena, place }
     }
 
+    /// The newest segment: its first record, its mask, its words.
     #[inline(never)]
-    fn in_segments(self, place: u64) -> Self {
-        let directory = self.arena.words(place as Address, 1 << (place >> 32));
-        let number = self.end.saturating_sub(1) >> self.shape.log;
-        let newest = (number, self.arena.words(segment_of(directory, number), self.shape.segment()));
-        Self { directory, newest, ..self }
+    fn newest(arena: &'a Arena, shape: Shape, place: u64, base: u64, end: u64) -> (u64, u64, &'a [u64]) {
+        let number = end.saturating_sub(1) >> shape.log;
+        let near = arena.words(segment_of(arena.words(place as Address, 1 << (place >> 32)), number), shape.segment());
+        ((number << shape.log).max(base), shape.segment_mask(), near)
     }
 
     /// Index of the oldest record.
@@ -111,29 +114,27 @@ impl<'a> Rows<'a> {
     /// The words of record `index`, which must be in `[base, end)`.
     #[inline]
     pub fn row(&self, index: u64) -> &'a [u64] {
-        let at = self.shape.within(index, self.mask);
-        match self.flat.get(at..at + self.shape.stride) {
-            Some(row) => row,
-            None => self.in_segment(index),
+        if index < self.first {
+            return self.in_segment(index);
         }
+        let at = self.shape.within(index, self.mask);
+        &self.near[at..at + self.shape.stride]
     }
 
     /// Event time of record `index`.
     #[inline]
     pub fn time(&self, index: u64) -> i64 {
-        match self.flat.get(self.shape.within(index, self.mask)) {
-            Some(time) => *time as i64,
-            None => self.in_segment(index)[0] as i64,
+        if index < self.first {
+            return self.in_segment(index)[0] as i64;
         }
+        self.near[self.shape.within(index, self.mask)] as i64
     }
 
     #[inline(never)]
     fn in_segment(&self, index: u64) -> &'a [u64] {
-        let (number, within) = (index >> self.shape.log, self.shape.within(index, self.shape.segment_mask()));
-        if number == self.newest.0 {
-            return &self.newest.1[within..within + self.shape.stride];
-        }
-        self.arena.words(segment_of(self.directory, number) + within as Address, self.shape.stride)
+        let directory = self.arena.words(self.place as Address, 1 << (self.place >> 32));
+        let within = self.shape.within(index, self.shape.segment_mask());
+        self.arena.words(segment_of(directory, index >> self.shape.log) + within as Address, self.shape.stride)
     }
 
     /// Index whose lower half is `low`, if it is in `[base, end]`; else the base. Positions are kept as lower halves.
@@ -147,15 +148,23 @@ impl<'a> Rows<'a> {
     #[inline]
     pub fn prefetch(&self, index: u64) {
         let at = self.shape.within(index, self.mask);
-        if let Some(row) = self.flat.get(at..at + self.shape.stride) {
-            prefetch(&row[0]);
-            prefetch(&row[self.shape.stride - 1]);
+        if index >= self.first
+            && let Some([first, .., last] | [first @ last]) = self.near.get(at..at + self.shape.stride)
+        {
+            prefetch(first);
+            prefetch(last);
         }
     }
 
     /// The first index whose time is greater than `bound` (`end` if none), found from `hint` in time logarithmic in the distance.
     #[inline]
     pub fn after(&self, bound: i64, hint: u64) -> u64 {
+        let stays = (hint == self.end || self.time(hint) > bound) && (hint == self.base || self.time(hint - 1) <= bound);
+        if stays { hint } else { self.search(bound, hint) }
+    }
+
+    #[inline(never)]
+    fn search(&self, bound: i64, hint: u64) -> u64 {
         let mut low = hint;
         while low < self.end && self.time(low) <= bound {
             low += 1;
@@ -298,24 +307,22 @@ impl<'a> Ring<'a> {
     fn resize(&mut self, log: u32) {
         let (rows, stride) = (1usize << log, self.shape.stride);
         let fresh = self.arena.allocate(rows * stride);
-        for index in self.base()..self.end() {
+        let (mut index, end) = (self.base(), self.end());
+        while index < end {
+            let run = self.run(index).min(end - index).min(rows as u64 - (index & (rows as u64 - 1)));
             let to = fresh + (index & (rows as u64 - 1)) as Address * stride as Address;
-            self.copy(self.address(index), to);
+            self.arena.copy(self.address(index), to, run as usize * stride);
+            index += run;
         }
         self.give_back();
         self.meta[1] = self.len() as u64 | u64::from(log + 1) << 32;
         self.meta[2] = u64::from(fresh);
     }
 
-    #[inline]
-    fn copy(&mut self, from: Address, to: Address) {
-        let mut held = [0; 16];
-        for start in (0..self.shape.stride).step_by(held.len()) {
-            let words = start..self.shape.stride.min(start + held.len());
-            let part = &mut held[..words.len()];
-            part.copy_from_slice(&self.arena.words(from, self.shape.stride)[words.clone()]);
-            self.arena.words_mut(to, self.shape.stride)[words].copy_from_slice(part);
-        }
+    /// How many records lie side by side from `index` on.
+    fn run(&self, index: u64) -> u64 {
+        let rows = 1 << self.small_log().unwrap_or(self.shape.log);
+        rows - (index & (rows - 1))
     }
 
     /// Frees what the rows lie in.
@@ -366,7 +373,7 @@ impl<'a> Ring<'a> {
         }
         let mask = (1u64 << log) - 1;
         for index in self.base()..self.end() {
-            self.copy(from + (index & mask) as Address * stride as Address, self.address(index));
+            self.arena.copy(from + (index & mask) as Address * stride as Address, self.address(index), stride);
         }
         self.arena.free(from, stride << log);
     }
@@ -410,9 +417,9 @@ impl<'a> Ring<'a> {
         self.add_segment(last);
     }
 
-    /// Makes room for a record at `at` (in `[base, end]`) and moves later ones up by one; the caller writes all words of the new row.
+    /// Makes room for a record at `at` (in `[base, end]`) and moves later ones up by one; the caller writes all words of the new row, which are returned.
     #[inline]
-    pub fn insert(&mut self, at: u64) {
+    pub fn insert(&mut self, at: u64) -> &mut [u64] {
         if self.meta[1] & SEGMENTED != 0 {
             self.grow_segments();
         } else if self.small_log().is_none_or(|log| self.len() >> log != 0) {
@@ -423,9 +430,10 @@ impl<'a> Ring<'a> {
         let mut index = end;
         while index > at {
             let (from, to) = (self.address(index - 1), self.address(index));
-            self.copy(from, to);
+            self.arena.copy(from, to, self.shape.stride);
             index -= 1;
         }
+        self.row_mut(at)
     }
 
     /// Forgets the oldest record. Memory shrinks once seven eighths of it are free.
@@ -472,8 +480,7 @@ mod tests {
         let mut ring = Ring::new(&mut arena, &mut meta, Shape::new(1));
         for i in 0..200u64 {
             let at = ring.end();
-            ring.insert(at);
-            ring.row_mut(at)[0] = (i * i / 7) / 3 * 3;
+            ring.insert(at)[0] = (i * i / 7) / 3 * 3;
             if i % 3 == 0 {
                 ring.pop_front();
             }
@@ -501,8 +508,7 @@ mod tests {
                 if seed >> 62 != 0 && growing || model.is_empty() {
                     let back = if seed >> 40 & 7 == 0 { (seed >> 30 & 3).min(model.len() as u64) } else { 0 };
                     let at = ring.end() - back;
-                    ring.insert(at);
-                    ring.row_mut(at).fill(seed);
+                    ring.insert(at).fill(seed);
                     model.insert(model.len() - back as usize, seed);
                 } else {
                     assert!(ring.row(ring.base()).iter().all(|word| Some(word) == model.front()));
@@ -526,8 +532,7 @@ mod tests {
         let (mut arena, mut meta) = (Arena::default(), [0; META]);
         let mut ring = Ring::new(&mut arena, &mut meta, Shape::new(1));
         for (at, time) in [(0, 10), (1, 30), (1, 20), (0, 5), (4, 40)] {
-            ring.insert(at);
-            ring.row_mut(at)[0] = time;
+            ring.insert(at)[0] = time;
         }
         assert_eq!((0..5).map(|i| ring.time(i)).collect::<Vec<_>>(), [5, 10, 20, 30, 40]);
     }

@@ -150,10 +150,10 @@ impl Sliding {
             kept.fixed[self.at + 1] = 0;
         }
         let first = self.window(on, 0);
-        for words in kept.fixed[first..].chunks_exact_mut(FRONT + on.sums).take(self.windows) {
-            words.fill(0);
-            words[0] = at << 32;
-        }
+        let stride = FRONT + on.sums;
+        let windows = &mut kept.fixed[first..first + self.windows * stride];
+        windows.fill(0);
+        windows.iter_mut().step_by(stride).for_each(|word| *word = at << 32);
         if self.alone {
             on.release(kept);
         } else {
@@ -165,7 +165,8 @@ impl Sliding {
     #[inline]
     fn enter(&self, on: &Summand, rows: &Rows<'_>, kept: &mut Kept<'_>, index: u64) {
         let row = rows.row(index);
-        if index == rows.base() || rows.time(index - 1) <= (row[0] as i64).saturating_sub(self.longest) {
+        let anew = index == rows.base() || rows.time(index - 1) <= (row[0] as i64).saturating_sub(self.longest);
+        if anew {
             self.begin_anew(on, kept, index);
         }
         if !on.source.present(row) {
@@ -179,7 +180,9 @@ impl Sliding {
         let (mut scale, word) = (Scale(kept.fixed[self.at + 1]), on.source.word(row));
         let admitted = scale.admit(on.float, word);
         kept.fixed[self.at + 1] = scale.0;
-        let Some((k, 1)) = admitted.filter(|(k, _)| k.unsigned_abs() < SHORT && self.upper(kept).is_none()) else {
+        // Sums of nothing are the same in any unit.
+        let fits = |(k, factor): &(i64, i64)| (*factor == 1 || anew) && k.unsigned_abs() < SHORT && self.upper(kept).is_none();
+        let Some((k, _)) = admitted.filter(fits) else {
             return self.enter_long(on, kept, word, admitted);
         };
         let square = (k * k) as u64;
