@@ -3,10 +3,10 @@
 mod bench;
 mod bindings;
 mod capture;
+mod cluster;
 mod commit;
 mod disk;
 mod explain;
-mod handshake;
 mod load;
 mod opening;
 mod panic;
