@@ -248,7 +248,8 @@ fn a_process_that_does_not_know_the_secret_is_refused_and_one_that_does_still_ge
 fn other_machines_need_a_secret_that_is_one() {
     let folder = tempfile::tempdir().unwrap();
     let missing = folder.path().join("missing").to_string_lossy().into_owned();
-    let cases: [(&[(&str, &str)], i32, &str); 4] = [
+    type Variables<'a> = &'a [(&'a str, &'a str)];
+    let cases: [(Variables<'_>, i32, &str); 4] = [
         (&[], 78, "10.0.0.2:2101, which is not this machine"),
         (&[("TIDEMILL_CLUSTER_SECRET", "short")], 78, "shorter than 16 characters"),
         (&[("TIDEMILL_CLUSTER_SECRET", "long enough to be a secret"), ("TIDEMILL_CLUSTER_SECRET_FILE", "/x")], 78, "both set"),
@@ -269,8 +270,7 @@ fn a_leader_that_starts_again_before_all_are_there_brings_a_new_generation() {
     let hosts = hosts(3);
     let mut leads = start(folder.path(), TIES, "0", &hosts);
     let mut follows = start(folder.path(), TIES, "1", &hosts);
-    let last = hosts.split(',').nth(1).unwrap();
-    drop(call(&mut follows, last, b"x"));
+    drop(call(&mut follows, hosts.split(',').nth(1).unwrap(), b"x"));
     std::thread::sleep(Duration::from_millis(1500));
     assert!(leads.kill());
     let leads = start(folder.path(), TIES, "0", &hosts);
