@@ -56,6 +56,9 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("candle_core", &["inference/"]),
     ("candle_nn", &["inference/"]),
     ("signal_hook", &["runtime/"]),
+    ("hmac", &["runtime/cluster/"]),
+    ("getrandom", &["runtime/cluster/"]),
+    ("rustix", &["runtime/cluster/"]),
     ("clap", &["main.rs"]),
 ];
 

@@ -7,22 +7,13 @@ use crate::error::Exit;
 /// What timely's communication threads say when a peer is gone; its text is kept stable for this use.
 const PEER_LOST: &str = "timely communication error:";
 
-/// Where timely waits for the other processes; it panics there if whoever connects does not say which process it is.
-const WAITING: &str = "networking.rs";
-
-/// After the usual message a panic ends the process: 75 if a peer process went away or a stranger called while it waited for its peers (start again),
-/// 70 otherwise (a bug).
+/// After the usual message a panic ends the process: 75 if a peer process went away (start again), 70 otherwise (a bug).
 pub fn install_panic_hook() {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         let said = text(panic.payload());
         if said.starts_with(PEER_LOST) {
             eprintln!("error: another process of this cluster is gone: {said}\nhelp: nothing committed is lost; start all processes again");
-            std::process::exit(Exit::Restart as i32);
-        }
-        if panic.location().is_some_and(|place| place.file().contains("timely_communication") && place.file().ends_with(WAITING)) {
-            eprintln!("error: something that is no process of this cluster connected to this process's address in --hosts: {said}");
-            eprintln!("help: nothing committed is lost; start all processes again, and let only them reach these ports");
             std::process::exit(Exit::Restart as i32);
         }
         usual(panic);

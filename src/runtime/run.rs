@@ -1,16 +1,17 @@
 //! `tidemill run`: workers, sources and the commit thread of one process, from start to summary.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
+use timely::execute::execute_from;
 use timely::{CommunicationConfig, WorkerConfig};
 
 use super::checkpoints::{self, Checkpoints};
+use super::cluster::{self, Workers};
 use super::commit::{CommitLoop, Ended, EpochObserver};
-use super::handshake::agree;
 use super::opening::{first_positions, opener};
 use super::prepare::{commit_settings, prepare, state_dir};
 use super::signals;
@@ -25,7 +26,7 @@ use crate::protocol::quarantine_guard::QuarantineGuard;
 use crate::render::{self, CommitPort, Leader, Opened, Prepared, Restored, Schedule};
 use crate::sources::Feed;
 use crate::telemetry::ProgressLine;
-use crate::time::{BusyTimes, Epoch, clock};
+use crate::time::{BusyTimes, Epoch};
 
 /// How workers are spread over processes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -241,27 +242,15 @@ pub fn run_under(plan: Plan, options: &RunOptions, circumstances: Circumstances)
 /// Runs this process's workers until the dataflow is done or a fault is raised.
 fn work(prepared: &Prepared, options: &RunOptions, leader: Option<LeaderParts>) -> Result<()> {
     let cluster = &options.cluster;
-    let communication = match (cluster.hosts.len(), cluster.workers, cluster.serialized) {
-        (0 | 1, 1, false) => CommunicationConfig::Thread,
-        (0 | 1, workers, false) => CommunicationConfig::Process(workers),
-        (0 | 1, workers, true) => CommunicationConfig::ProcessBinary(workers),
-        (_, threads, zerocopy) => {
-            CommunicationConfig::Cluster { threads, process: cluster.process, addresses: cluster.hosts.clone(), report: false, zerocopy }
-        }
-    };
-    let config = timely::Config { communication, worker: WorkerConfig::default() };
+    let (builders, others) = match (cluster.hosts.len(), cluster.workers, cluster.serialized) {
+        (0 | 1, 1, false) => threads(CommunicationConfig::Thread),
+        (0 | 1, workers, false) => threads(CommunicationConfig::Process(workers)),
+        (0 | 1, workers, true) => threads(CommunicationConfig::ProcessBinary(workers)),
+        _ => cluster::connect(cluster, &prepared.plan),
+    }?;
     let leader = Arc::new(Mutex::new(leader));
     let (shared, total, threads) = (prepared.clone(), cluster.total(), cluster.workers);
-    let connected = Arc::new(AtomicBool::new(false));
-    if cluster.hosts.len() > 1 {
-        watch_start(connected.clone(), cluster.hosts.clone())?;
-    }
-    let guards = timely::execute(config, move |worker| {
-        connected.store(true, Ordering::Relaxed);
-        if let Err(error) = agree(worker, &shared.plan.fingerprint.whole) {
-            shared.fault.raise(error);
-            return;
-        }
+    let guards = execute_from(builders, others, WorkerConfig::default(), move |worker| {
         let parts = if worker.index() == 0 { leader.lock().unwrap_or_else(PoisonError::into_inner).take() } else { None };
         let leader = parts.map(|parts| {
             let starts = match &parts.restored {
@@ -292,10 +281,7 @@ fn work(prepared: &Prepared, options: &RunOptions, leader: Option<LeaderParts>) 
             worker.step_or_park(Some(Duration::from_millis(50)));
         }
     });
-    let guards = guards.map_err(|cause| {
-        let cause = format!("the workers cannot start: {cause}");
-        Error::new(Exit::Unreachable, cause, "check --hosts: every process must be able to listen on its own address and reach the others")
-    })?;
+    let guards = guards.map_err(no_workers)?;
     let results = guards.join();
     if let Some(error) = prepared.fault.get() {
         return Err(error);
@@ -322,25 +308,13 @@ pub(super) fn no_thread(error: std::io::Error) -> Error {
     Error::new(Exit::Limit, format!("a thread cannot be started: {error}"), "raise the limit on threads")
 }
 
-/// How long a process waits for the others of its cluster.
-const START_DEADLINE: Duration = Duration::from_secs(120);
+/// What the workers of the only process are built from.
+fn threads(communication: CommunicationConfig) -> Result<Workers> {
+    communication.try_build().map_err(no_workers)
+}
 
-/// Ends the process if the cluster has not come together in time: timely itself would try for ever.
-fn watch_start(connected: Arc<AtomicBool>, hosts: Vec<String>) -> Result<()> {
-    let began = clock::now();
-    let watch = move || {
-        while !connected.load(Ordering::Relaxed) {
-            if clock::now().duration_since(began) > START_DEADLINE {
-                eprintln!("error: the processes at {} did not find each other within {} s", hosts.join(", "), START_DEADLINE.as_secs());
-                eprintln!(
-                    "help: start every process with the same --hosts and its own -p; look at the message of the process that ended first"
-                );
-                std::process::exit(Exit::Unreachable as i32);
-            }
-            std::thread::sleep(Duration::from_millis(200));
-        }
-    };
-    std::thread::Builder::new().name("start".to_string()).spawn(watch).map(drop).map_err(no_thread)
+fn no_workers(cause: String) -> Error {
+    Error::new(Exit::Limit, format!("the workers cannot start: {cause}"), "raise the limit on threads")
 }
 
 /// Reads an export of progress records: one JSON object a line.
