@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use tidemill::error::{Error, Exit, Result};
 use tidemill::plan;
-use tidemill::runtime::{self, BenchOptions, Cluster, Outcome, RunOptions};
+use tidemill::runtime::{self, BenchOptions, Cluster, Outcome, RunOptions, TopicsOptions};
 use tidemill::telemetry::{self, LogFormat};
 
 #[global_allocator]
@@ -98,6 +98,41 @@ enum Command {
         #[arg(long, env = "TIDEMILL_STATE_DIR")]
         state_dir: Option<PathBuf>,
     },
+    /// The Kafka topics of a pipeline: which there are, and making those that are missing.
+    Topics {
+        #[command(subcommand)]
+        command: TopicsCommand,
+    },
+}
+
+#[derive(Subcommand)]
+enum TopicsCommand {
+    /// Print the topics that a pipeline reads and writes, and make the missing ones: outputs, quarantine, progress; inputs only if asked.
+    #[command(
+        after_help = "Examples:\n  tidemill topics init pipelines/flights-kafka.toml --dry-run               only look\n  tidemill topics init pipelines/flights-kafka.toml --partitions 8\n  tidemill topics init pipelines/flights-kafka.toml --inputs\n\nA missing input is mostly a misspelt name: without --inputs it is left missing, and the exit code is 69."
+    )]
+    Init(TopicsInitArgs),
+}
+
+#[derive(Args)]
+struct TopicsInitArgs {
+    /// The pipeline file.
+    file: PathBuf,
+    /// Only print; make nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Make missing input topics too.
+    #[arg(long)]
+    inputs: bool,
+    /// Partitions of each topic that is made; the progress topic always has one.
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(i32).range(1..=100_000))]
+    partitions: i32,
+    /// Replication factor of each topic that is made; default: as the brokers choose.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=10_000))]
+    replication: Option<i32>,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Args)]
@@ -205,6 +240,7 @@ fn dispatch(command: Command) -> Result<Exit> {
             print!("{}", runtime::bindings_text(&plan, &reading(state_dir))?);
             Ok(Exit::Done)
         }
+        Command::Topics { command: TopicsCommand::Init(args) } => init_topics(&args),
     }
 }
 
@@ -267,6 +303,14 @@ fn bench(args: BenchArgs) -> Result<Exit> {
     let report = runtime::bench(plan, &BenchOptions { rate: args.rate, seconds: args.seconds, workers, quiet })?;
     print!("{}", if args.json { report.json() } else { report.text() });
     Ok(Exit::Done)
+}
+
+fn init_topics(args: &TopicsInitArgs) -> Result<Exit> {
+    let plan = runtime::load(&args.file)?;
+    let TopicsInitArgs { dry_run, inputs, partitions, replication, .. } = *args;
+    let report = runtime::init_topics(&plan, &TopicsOptions { dry_run, inputs, partitions, replication })?;
+    print!("{}", if args.json { report.json() } else { report.text() });
+    report.problem.map_or(Ok(Exit::Done), Err)
 }
 
 fn default_workers() -> usize {

@@ -102,7 +102,7 @@ fn fails(folder: &TempDir, arguments: &str, code: i32) -> (String, String) {
 #[test]
 fn every_command_teaches_by_example() {
     let folder = folder();
-    for command in ["check", "plan", "run", "bench", "test", "explain", "bindings"] {
+    for command in ["check", "plan", "run", "bench", "test", "explain", "bindings", "topics init"] {
         let (out, _) = ends(&folder, &format!("{command} --help"), 0);
         assert!(out.contains("Example") && out.contains(&format!("tidemill {command} ")), "{out}");
         for line in out.lines().filter(|line| line.starts_with("  ") && line.trim_start().starts_with('-')) {
@@ -113,6 +113,19 @@ fn every_command_teaches_by_example() {
     let (out, _) = ends(&folder, "--help", 0);
     assert!(out.contains("Exit codes") && out.contains("78"), "{out}");
     assert!(ends(&folder, "--version", 0).0.starts_with("tidemill "));
+}
+
+#[test]
+fn topics_without_kafka_or_without_brokers() {
+    let folder = folder();
+    assert!(ends(&folder, "topics init p.toml", 0).0.contains("nothing to do"));
+    assert_eq!(ends(&folder, "topics init p.toml --dry-run --json", 0).0, "{\"topics\":[]}\n");
+    ends(&folder, "topics init p.toml --partitions 0", 2);
+    ends(&folder, "topics init p.toml --replication 0", 2);
+    change(&folder, "[sinks.predictions]\nkind = \"file\"", "[kafka]\nbrokers = \"127.0.0.1:1\"\n\n[sinks.predictions]\nkind = \"kafka\"");
+    change(&folder, "path = \"out/predictions.ndjson\"", "topic = \"predictions\"");
+    let (cause, help) = fails(&folder, "topics init p.toml", 69);
+    assert!(cause.contains("127.0.0.1:1") && help.contains("`brokers`"), "{cause}: {help}");
 }
 
 #[test]

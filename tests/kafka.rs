@@ -13,6 +13,8 @@ mod ledger;
 mod security;
 #[path = "kafka/tidemill.rs"]
 mod tidemill;
+#[path = "kafka/topics.rs"]
+mod topics;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -407,6 +409,7 @@ fn what_is_missing_or_gone_is_named_with_the_way_out() {
         assert_eq!(ended.code, 69, "{}", ended.said);
         let create = format!("kafka-topics.sh --bootstrap-server {} --create --topic {absent}", kafka.brokers);
         assert!(ended.said.contains(&format!("the topic {absent} does not exist")) && ended.said.contains(&create), "{}", ended.said);
+        assert!(ended.said.contains("tidemill topics init FILE"), "{}", ended.said);
     }
     ledger.send(0..100);
     let pipeline = ledger.pipeline();

@@ -50,6 +50,7 @@ fn settings(root: &Path) -> CommitSettings {
             sink("single", parquet("out/all.parquet", None)),
         ],
         kafka: None,
+        topics_read: Vec::new(),
         fresh: false,
         fingerprint: "f".into(),
         components: BTreeMap::new(),

@@ -28,6 +28,8 @@ pub struct CommitSettings {
     pub sinks: Vec<SinkSettings>,
     /// `[kafka]`, where a Kafka source or sink exists: then progress is kept in Kafka, else in the state directory.
     pub kafka: Option<KafkaSettings>,
+    /// Topics of Kafka sources; like those of sinks they must exist.
+    pub topics_read: Vec<String>,
     /// Start over and replace the outputs (`--fresh`). Messages already in topics stay there.
     pub fresh: bool,
     /// Of the whole plan (S1.3).
@@ -179,6 +181,13 @@ impl Committer {
             Error::new(Exit::Data, format!("the progress records in {place} do not fit together: {reason}"), "start over with --fresh")
         })?;
         let finished = records.last().is_some_and(|record| record.last);
+        if let (Log::Kafka(log), false) = (&log, finished) {
+            let written = settings.sinks.iter().filter_map(|sink| match &sink.target {
+                Target::Topic { topic } => Some(topic),
+                Target::Lines { .. } | Target::Parquet { .. } => None,
+            });
+            log.check_present(settings.topics_read.iter().chain(written).map(String::as_str))?;
+        }
         let mut committer = Self {
             _lock: lock,
             sinks: Vec::new(),

@@ -102,7 +102,7 @@ pub(crate) fn partition_count(reader: &BaseConsumer<Reports>, kafka: &KafkaSetti
     match found.error().map(RDKafkaErrorCode::from) {
         None => Ok(Some(found.partitions().len() as u32).filter(|count| *count > 0)),
         Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => Ok(None),
-        Some(code) if is_auth(code) => Err(refused(&format!("topic {topic}: {code}"))),
+        Some(code) if is_auth(code) => Err(refused(&format!("no ACL Describe on topic {topic}: {code}"))),
         Some(code) => {
             Err(Error::new(Exit::Unreachable, format!("Kafka has no usable topic {topic}: {code}"), "run the same command again"))
         }

@@ -10,16 +10,12 @@
 
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::RDKafkaErrorCode;
 use serde::Serialize;
 
 use super::kafka_read::{Head, KafkaRead, Until, read_present, read_topic};
-use super::{
-    Failure, KafkaSettings, Outgoing, ProgressRecord, Reports, StartRecord, TransactionalProducer, block_on, client_config, is_auth,
-    misconfigured, partition_count, reader, unreachable,
-};
+use super::kafka_topics::{BROKERS_CHOICE, TopicShape, absent_topics, create_topic, too_many_partitions};
+use super::{Failure, KafkaSettings, Outgoing, ProgressRecord, Reports, StartRecord, TransactionalProducer, partition_count, reader};
 use crate::error::{Error, Exit, Result};
 use crate::sinks::{Messages, partition_of};
 use crate::time::{Epoch, clock};
@@ -158,16 +154,18 @@ impl KafkaLog {
 
     /// Number of partitions of an output topic. Exit 69 if it does not exist.
     pub fn partitions(&self, topic: &str) -> Result<u32> {
-        partition_count(&self.reader, &self.kafka, topic)?.ok_or_else(|| {
-            Error::new(
-                Exit::Unreachable,
-                format!("the topic {topic} does not exist at {}", self.kafka.brokers),
-                format!(
-                    "create it first: kafka-topics.sh --bootstrap-server {} --create --topic {topic} --partitions 4",
-                    self.kafka.brokers
-                ),
-            )
-        })
+        partition_count(&self.reader, &self.kafka, topic)?.ok_or_else(|| absent_topics(&self.kafka, &[topic]))
+    }
+
+    /// Exit 69 that names every one of `topics` that does not exist.
+    pub fn check_present<'a>(&self, topics: impl Iterator<Item = &'a str>) -> Result<()> {
+        let mut absent = Vec::new();
+        for topic in topics {
+            if partition_count(&self.reader, &self.kafka, topic)?.is_none() && !absent.contains(&topic) {
+                absent.push(topic);
+            }
+        }
+        if absent.is_empty() { Ok(()) } else { Err(absent_topics(&self.kafka, &absent)) }
     }
 
     /// The identity of the cluster, where the brokers tell it.
@@ -191,41 +189,8 @@ fn to_json<T: Serialize>(value: &T) -> Result<Vec<u8>> {
 /// Creates the progress topic if it is missing; it must have one partition, or its order means nothing.
 fn ensure_topic(reader: &BaseConsumer<Reports>, kafka: &KafkaSettings, topic: &str) -> Result<()> {
     match partition_count(reader, kafka, topic)? {
-        Some(1) => return Ok(()),
-        Some(count) => {
-            return Err(Error::new(
-                Exit::Data,
-                format!("the progress topic {topic} has {count} partitions where it must have one"),
-                "delete the topic, if nothing else uses it; Tidemill creates it as it has to be",
-            ));
-        }
-        None => {}
+        Some(1) => Ok(()),
+        Some(count) => Err(too_many_partitions(topic, count)),
+        None => create_topic(reader, kafka, topic, TopicShape::progress(BROKERS_CHOICE)),
     }
-    let admin: AdminClient<Reports> =
-        client_config(kafka, "tidemill-admin").create_with_context(Reports::default()).map_err(|error| misconfigured(&error))?;
-    let wanted = NewTopic::new(topic, 1, TopicReplication::Fixed(-1)).set("cleanup.policy", "compact");
-    let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(10))).request_timeout(Some(Duration::from_secs(20)));
-    let by_hand = format!(
-        "create it by hand: kafka-topics.sh --bootstrap-server {} --create --topic {topic} --partitions 1 --config cleanup.policy=compact",
-        kafka.brokers
-    );
-    let created = block_on(admin.create_topics([&wanted], &options)).map_err(|error| unreachable(reader, kafka, &error))?;
-    for result in created {
-        match result {
-            Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-            Err((_, code)) if is_auth(code) => {
-                return Err(Error::new(Exit::Auth, format!("Kafka does not let this pipeline create the topic {topic}: {code}"), by_hand));
-            }
-            Err((_, code)) => {
-                return Err(Error::new(Exit::Unreachable, format!("Kafka cannot create the topic {topic}: {code}"), by_hand));
-            }
-        }
-    }
-    for _ in 0..100 {
-        if partition_count(reader, kafka, topic)? == Some(1) {
-            return Ok(());
-        }
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    Err(Error::new(Exit::Unreachable, format!("the topic {topic} was created and does not appear"), "run the same command again"))
 }

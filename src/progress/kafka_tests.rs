@@ -85,6 +85,7 @@ fn settings(kafka: &KafkaSettings, name: &str, root: &Path) -> CommitSettings {
         state_dir: root.join("state"),
         sinks: vec![sink("lines", Target::Lines { path: root.join("out.ndjson") }), sink("messages", Target::Topic { topic: name.into() })],
         kafka: Some(kafka.clone()),
+        topics_read: Vec::new(),
         fresh: false,
         fingerprint: "f".into(),
         components: BTreeMap::new(),

@@ -17,6 +17,7 @@ mod kafka_log;
 mod kafka_read;
 #[cfg(test)]
 mod kafka_tests;
+mod kafka_topics;
 mod kafka_transaction;
 mod lock;
 #[cfg(test)]
@@ -31,12 +32,14 @@ pub use inputs::Inputs;
 pub use kafka_client::KafkaSettings;
 pub use kafka_log::{KafkaLog, progress_topic, transactional_id};
 pub use kafka_read::{KafkaRead, peek_topic};
+pub use kafka_topics::{BROKERS_CHOICE, KafkaTopics, TopicShape};
 pub use lock::StateLock;
 pub use record::{Binding, ProgressRecord, SEMANTICS_VERSION, SourceProgress, StartRecord, check_chain};
 pub use summary::{load_summary, store_summary};
 pub(crate) use {
     cluster::{load_cluster, store_cluster},
     kafka_client::{Reports, block_on, client_config, is_auth, misconfigured, partition_count, reader, refused, unreachable},
+    kafka_topics::too_many_partitions,
     kafka_transaction::{Failure, Outgoing, TransactionalProducer, fenced},
     recovery::{Expected, check_start, expectations},
     summary::remove_summary,

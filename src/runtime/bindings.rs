@@ -1,18 +1,15 @@
 //! The progress records of a pipeline, read without disturbing a run that goes on.
 
-use super::prepare::state_dir;
+use super::prepare::{kafka_settings, state_dir};
 use super::run::RunOptions;
 use crate::error::{Error, Result};
 use crate::plan::Plan;
-use crate::progress::{self, KafkaSettings, ProgressRecord};
+use crate::progress::{self, ProgressRecord};
 
 /// The epochs that `plan` has committed, in order.
 pub fn bindings(plan: &Plan, options: &RunOptions) -> Result<Vec<ProgressRecord>> {
-    match &plan.kafka {
-        Some(kafka) => {
-            let settings = KafkaSettings { brokers: kafka.brokers.clone(), options: kafka.options.clone() };
-            progress::peek_topic(&settings, &plan.name)
-        }
+    match kafka_settings(plan) {
+        Some(kafka) => progress::peek_topic(&kafka, &plan.name),
         None => progress::peek_folder(&state_dir(plan, options)),
     }
 }

@@ -17,6 +17,7 @@ mod signals;
 mod summary;
 mod summary_text;
 mod test_command;
+mod topics;
 mod unchanged;
 
 pub use bench::{BenchOptions, BenchReport, bench};
@@ -29,3 +30,4 @@ pub use panic::install_panic_hook;
 pub use run::{Cluster, Outcome, RunOptions, run};
 pub use summary::Summary;
 pub use test_command::{TestOutcome, run_tests, test_report};
+pub use topics::{TopicsOptions, TopicsReport, init_topics};

@@ -53,6 +53,11 @@ fn names(plan: &Plan) -> SourceNames {
     SourceNames { sources: plan.sources.iter().map(|source| (source.id.name().to_string(), of(source))).collect() }
 }
 
+/// How to reach Kafka, where a plan needs it.
+pub fn kafka_settings(plan: &Plan) -> Option<KafkaSettings> {
+    plan.kafka.as_ref().map(|kafka| KafkaSettings { brokers: kafka.brokers.clone(), options: kafka.options.clone() })
+}
+
 /// What the committer has to know of the plan, and of the files that are about to be read.
 pub fn commit_settings(prepared: &Prepared, options: &RunOptions) -> Result<CommitSettings> {
     let plan = &prepared.plan;
@@ -73,7 +78,10 @@ pub fn commit_settings(prepared: &Prepared, options: &RunOptions) -> Result<Comm
         SinkSettings { id: sink.id.clone(), schema: sink.schema.clone(), target, network: networks && depends_on_network(plan, sink) }
     });
     let device = devices(prepared.networks.iter().flatten().map(Network::device_kind));
-    let kafka = plan.kafka.as_ref().map(|kafka| KafkaSettings { brokers: kafka.brokers.clone(), options: kafka.options.clone() });
+    let topics_read = plan.sources.iter().filter_map(|source| match &source.kind {
+        SourceKindPlan::Kafka { topic, .. } => Some(topic.clone()),
+        SourceKindPlan::File { .. } | SourceKindPlan::Generator { .. } => None,
+    });
     let files = plan.sources.iter().filter_map(|source| match &source.kind {
         SourceKindPlan::File { paths, .. } => Some((source.id.name(), paths.as_slice())),
         SourceKindPlan::Generator { .. } | SourceKindPlan::Kafka { .. } => None,
@@ -81,7 +89,8 @@ pub fn commit_settings(prepared: &Prepared, options: &RunOptions) -> Result<Comm
     Ok(CommitSettings {
         pipeline: plan.name.clone(),
         sinks: sinks.collect(),
-        kafka,
+        kafka: kafka_settings(plan),
+        topics_read: topics_read.collect(),
         fresh: options.fresh,
         fingerprint: plan.fingerprint.whole.clone(),
         components: plan.fingerprint.components.iter().map(|(id, digest)| (id.to_string(), digest.clone())).collect(),

@@ -164,7 +164,8 @@ fn describe(meaning: Meaning, topic: &str, brokers: &str, words: &str) -> Error 
             Exit::Unreachable,
             format!("the topic {topic} does not exist at {brokers}"),
             format!(
-                "create it first: kafka-topics.sh --bootstrap-server {brokers} --create --topic {topic} --partitions 4; or correct `topic`"
+                "correct `topic`; or `tidemill topics init FILE --inputs` makes it; or by hand: \
+                 kafka-topics.sh --bootstrap-server {brokers} --create --topic {topic} --partitions 4"
             ),
         ),
         Meaning::Refused => Error::new(

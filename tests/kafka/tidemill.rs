@@ -41,12 +41,13 @@ impl Pipeline {
         self.folder.path()
     }
 
+    /// `tidemill COMMAND FILE` with more arguments; a command may be of two words.
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tidemill"));
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("TIDEMILL_")) {
             command.env_remove(name);
         }
-        command.arg(arguments[0]).arg(self.folder().join("pipeline.toml")).args(&arguments[1..]);
+        command.args(arguments[0].split(' ')).arg(self.folder().join("pipeline.toml")).args(&arguments[1..]);
         command.env("TIDEMILL_STATE_DIR", self.folder().join("state")).env("KAFKA_BROKERS", &self.brokers);
         // Schemas are named from the root of the repository.
         command.current_dir(env!("CARGO_MANIFEST_DIR")).stdin(Stdio::null());
@@ -60,6 +61,13 @@ impl Pipeline {
         let mut command = self.command(&[&["run"], arguments].concat());
         let child = command.stdout(file.try_clone().unwrap()).stderr(file).spawn().unwrap();
         Run { child, said }
+    }
+
+    /// Runs `tidemill topics init FILE` to its end.
+    pub fn topics_init(&self, arguments: &[&str]) -> Ended {
+        let output = self.command(&[&["topics init"], arguments].concat()).output().unwrap();
+        let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+        Ended { code: output.status.code().unwrap_or(128), said }
     }
 
     /// The committed progress records, as `tidemill bindings` prints them.
