@@ -184,7 +184,12 @@ pub fn run_under(plan: Plan, options: &RunOptions, circumstances: Circumstances)
     }
     let store = checkpoints::store(&folder);
     let possible = checkpoints::are_possible(&prepared.plan);
-    let found = if possible && bindings.is_none() { checkpoints::newest_usable(&*store, &prepared.plan, &recovered.records) } else { None };
+    // A file that looks different is read again from its beginning: only that shows whether what was committed is still there (S14.2).
+    let found = if possible && bindings.is_none() && recovered.touched.is_empty() {
+        checkpoints::newest_usable(&*store, &prepared.plan, &recovered.records)
+    } else {
+        None
+    };
     let (restored, manifest) = found.map(checkpoints::Found::split).unzip();
     let writing = Arc::new(AtomicBool::new(false));
     let origin = Origin {
