@@ -48,7 +48,8 @@ pub struct Found {
 /// The newest checkpoint that `records` name and that can be used; those that cannot are named in the log. `None`: everything is replayed.
 pub fn newest_usable(store: &dyn Store, plan: &Plan, records: &[ProgressRecord]) -> Option<Found> {
     let candidates = records.iter().rev().filter_map(|record| record.newest_checkpoint.as_ref());
-    for named in candidates {
+    // Older ones are not kept.
+    for named in candidates.take(KEPT) {
         match usable(store, plan, records, named) {
             Ok(found) => return Some(found),
             Err(error) => tracing::warn!("{}; {}", error.cause, error.help),
@@ -71,6 +72,19 @@ fn usable(store: &dyn Store, plan: &Plan, records: &[ProgressRecord], named: &Na
     Ok(Found { restored: Restored { record, pieces }, named: named.clone(), manifest })
 }
 
+/// The manifests of what is kept. Those that are damaged are of no use to anybody; while one cannot be read, nothing may be removed.
+fn needed(store: &dyn Store, kept: Vec<Named>) -> Result<Vec<(Named, Manifest)>> {
+    let mut needed = Vec::with_capacity(kept.len());
+    for named in kept {
+        match read_manifest(store, &named) {
+            Ok(manifest) => needed.push((named, manifest)),
+            Err(error) if error.exit == Exit::Data => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(needed)
+}
+
 /// What the checkpoint thread is asked.
 enum Request {
     Write(Origin, Vec<Piece>),
@@ -91,8 +105,8 @@ pub struct Checkpoints {
 }
 
 impl Checkpoints {
-    /// Starts the thread. `waits`: nothing is committed while a checkpoint is being written. `found`: what the run goes on from; `records`: what names checkpoints. `fresh`: none of what is there is needed. `writing` is cleared
-    /// whenever a checkpoint is written, or could not be.
+    /// Starts the thread. `found`: what the run goes on from; `records`: what names checkpoints; `fresh`: none of what is there is needed; `waits`: nothing
+    /// is committed while a checkpoint is being written. `writing` is cleared whenever one is written, or could not be.
     pub fn start(
         store: Arc<dyn Store>,
         origin: Origin,
@@ -124,9 +138,7 @@ impl Checkpoints {
                         let _ = said.send(written.ok());
                     }
                     Request::Keep(kept) => {
-                        let manifests = kept.into_iter().filter_map(|named| Some((read_manifest(&*store, &named).ok()?, named)));
-                        let manifests: Vec<_> = manifests.map(|(manifest, named)| (named, manifest)).collect();
-                        if let Err(error) = writer.sweep(&manifests) {
+                        if let Err(error) = needed(&*store, kept).and_then(|needed| writer.sweep(&needed)) {
                             tracing::warn!("old checkpoints are not removed: {}; {}", error.cause, error.help);
                         }
                     }
