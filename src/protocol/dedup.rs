@@ -8,6 +8,9 @@ use xxhash_rust::xxh3::Xxh3DefaultBuilder;
 use crate::data::KeyColumn;
 use crate::time::{EventTime, Micros};
 
+/// Identities by the event time at which they were seen, ascending.
+pub type Seen = Vec<(i64, Vec<Box<[u8]>>)>;
+
 /// Remembers identities for `span` of event time behind the watermark.
 #[derive(Clone, Debug)]
 pub struct Dedup {
@@ -56,13 +59,13 @@ impl Dedup {
         }
     }
 
-    /// What is remembered (S15.2): identities by the event time at which they were seen.
-    pub fn snapshot(&self) -> Vec<(i64, Vec<Box<[u8]>>)> {
+    /// What is remembered (S15.2).
+    pub fn snapshot(&self) -> Seen {
         self.by_time.iter().map(|(time, keys)| (*time, keys.clone())).collect()
     }
 
     /// Remembers what `snapshot` gave, and nothing else.
-    pub fn restore(&mut self, seen: Vec<(i64, Vec<Box<[u8]>>)>) {
+    pub fn restore(&mut self, seen: Seen) {
         self.by_time = seen.into_iter().collect();
         self.seen.clear();
         // In order of time, so what stays is when an identity was seen last.

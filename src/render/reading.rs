@@ -17,7 +17,7 @@ use crate::error::{Error, Exit, Result};
 use crate::plan::{SourceKindPlan, SourcePlan};
 use crate::progress::{Binding, ProgressRecord, SourceProgress};
 use crate::protocol::cut::{self, Fill};
-use crate::protocol::dedup::Dedup;
+use crate::protocol::dedup::{Dedup, Seen};
 use crate::protocol::watermark::SourceClock;
 use crate::sources::{Next, SourceHandle};
 use crate::time::{Epoch, EventTime};
@@ -38,7 +38,7 @@ pub struct SourceState {
     /// Names of the partitions, by number.
     partitions: Vec<String>,
     clock: SourceClock,
-    dedup: Option<Vec<(i64, Vec<Box<[u8]>>)>>,
+    dedup: Option<Seen>,
     /// Per partition, the position after what is bound.
     pub starts: BTreeMap<u32, u64>,
     idle: Vec<u32>,
