@@ -68,6 +68,7 @@ fn rows(plan: &Plan) -> ModelInput {
         model: 0,
         watermark: time(ROWS),
         closing: false,
+        checkpoint: false,
         rows: Columns(batch),
         keys: KeyColumn::default(),
         labels: (0..ROWS).map(|row| if row % 50 == 0 { f64::NAN } else { f64::from(u8::from(row % 5 == 0)) }).collect(),
