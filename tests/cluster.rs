@@ -270,8 +270,11 @@ fn a_leader_that_starts_again_before_all_are_there_brings_a_new_generation() {
     let hosts = hosts(3);
     let mut leads = start(folder.path(), TIES, "0", &hosts);
     let mut follows = start(folder.path(), TIES, "1", &hosts);
-    drop(call(&mut follows, hosts.split(',').nth(1).unwrap(), b"x"));
-    std::thread::sleep(Duration::from_millis(1500));
+    let began = Instant::now();
+    while !leads.says().contains("a process of the cluster is connected") {
+        assert!(leads.is_running() && follows.is_running() && began.elapsed() < DEADLINE);
+        std::thread::sleep(Duration::from_millis(5));
+    }
     assert!(leads.kill());
     let leads = start(folder.path(), TIES, "0", &hosts);
     let last = start(folder.path(), TIES, "2", &hosts);

@@ -420,7 +420,7 @@ fn summary(path: &Path) -> Result<Vec<String>, String> {
     if count("read") != count("used") + count("late") + count("quarantined") {
         return Err(format!("rows do not add up: {}", summary["rows"]));
     }
-    for of_the_run in ["speed", "resumed_after", "outputs"] {
+    for of_the_run in ["speed", "resumed_after", "resumed_from", "outputs"] {
         summary.as_object_mut().unwrap().remove(of_the_run);
     }
     for (part, of_the_run) in [("views", "/bytes"), ("models", "/learner/saved")] {

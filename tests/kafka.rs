@@ -170,8 +170,10 @@ fn ten_kills_leave_every_prediction_once_and_the_bytes_of_an_undisturbed_run() {
     (0..3).for_each(|_| moments.insert(1 + random.below(moments.len() as u64 - 1) as usize, None));
     std::thread::scope(|scope| {
         scope.spawn(|| topics.feed(&kafka.producer(), &messages, 300));
-        for moment in moments {
-            let mut run = pipeline.start(&["-w", "2"]);
+        let mut from_checkpoints = 0;
+        for (nth, moment) in moments.into_iter().enumerate() {
+            // State goes from one number of workers to another.
+            let mut run = pipeline.start(&["-w", ["2", "1", "3"][nth % 3], "--checkpoint-every", "50ms"]);
             let later = match moment {
                 Some(predictions) => {
                     run.until("enough predictions are out", || console.lines() >= predictions);
@@ -180,8 +182,10 @@ fn ten_kills_leave_every_prediction_once_and_the_bytes_of_an_undisturbed_run() {
                 None => random.below(2_000),
             };
             std::thread::sleep(Duration::from_millis(later));
+            from_checkpoints += usize::from(run.said().contains("going on from a checkpoint"));
             run.kill();
         }
+        assert!(from_checkpoints >= 4, "{from_checkpoints} of ten went on from a checkpoint");
         let mut run = pipeline.start(&["-w", "2"]);
         run.until("all predictions are out", || console.lines() >= all.len());
         run.stop();

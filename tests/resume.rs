@@ -65,6 +65,16 @@ impl Flights {
         process
     }
 
+    /// The progress records of the run, in a file.
+    fn bindings(&self) -> PathBuf {
+        let (pipeline, state) = (self.folder.join("flights.toml"), self.state());
+        let arguments = ["bindings", &pipeline.to_string_lossy(), "--state-dir", &state.to_string_lossy()];
+        let said = tidemill(&arguments, &[], &self.folder.join("said-bindings")).expect(0).unwrap_or_else(|found| panic!("{found}"));
+        let path = self.folder.join("bindings.ndjson");
+        fs::write(&path, said.out).unwrap();
+        path
+    }
+
     /// All outputs and learned models by name.
     fn files(&self) -> BTreeMap<String, Vec<u8>> {
         let mut found = BTreeMap::new();
@@ -145,6 +155,27 @@ fn killed_and_stopped_flights_end_in_the_bytes_of_an_undisturbed_run() {
     println!("killed after the epochs {kills:?} of {total}");
     assert_same(&killed.files(), &want, &format!("killed after the epochs {kills:?} of {total}"));
 
+    // The same with checkpoints as often as can be, over which parts close; an undisturbed run over the same bindings has the same files (S1.2).
+    let killed = Flights::new(folder.path(), "checkpoints");
+    let mut from_checkpoints = 0;
+    for kill in 0..6 {
+        let epoch = 1 + total * kill / 7 + random.below(total / 7);
+        let mut process = killed.until(epoch, &["-w", ["2", "3", "1"][kill % 3], "--checkpoint-every", "0s"]);
+        std::thread::sleep(Duration::from_millis(random.below(if kill % 2 == 0 { 5 } else { 200 }) as u64));
+        from_checkpoints += usize::from(process.says().contains("going on from a checkpoint"));
+        process.kill();
+        process.wait();
+    }
+    assert!(from_checkpoints >= 3, "{from_checkpoints} of six went on from a checkpoint");
+    killed.run(&["-w", "1", "--checkpoint-every", "never"]);
+    let bindings = killed.bindings();
+    let bound = Flights::new(folder.path(), "bound");
+    bound.run(&["-w", "3", "--bindings", &bindings.to_string_lossy()]);
+    assert_same(&killed.files(), &bound.files(), "killed beside checkpoints, against a run over the same bindings");
+    for name in ["out/predictions.ndjson", "state/models/late/model.safetensors"] {
+        assert!(bound.files()[name] == want[name], "{name}: checkpoints close parts and change nothing else");
+    }
+
     // Stopped by Ctrl-C after a full epoch: exit code 0, a summary, and no row beyond the committed ones.
     let stopped = Flights::new(folder.path(), "stopped");
     for epoch in [total / 3, total * 2 / 3] {
@@ -175,7 +206,7 @@ struct Ties {
 }
 
 impl Ties {
-    /// The case, stopped after three epochs.
+    /// The case, stopped after three epochs, with a checkpoint to go on from.
     fn stopped() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let from = root().join("tests/golden/ties");
@@ -183,12 +214,12 @@ impl Ties {
         fs::create_dir_all(folder.path().join("input")).unwrap();
         fs::copy(from.join("input/x.ndjson"), folder.path().join("input/x.ndjson")).unwrap();
         let ties = Self { folder };
-        ties.run("run", "whole", &[]).expect(0).unwrap_or_else(|found| panic!("{found}"));
+        ties.run("run", "whole", &["--checkpoint-every", "0s"]).expect(0).unwrap_or_else(|found| panic!("{found}"));
         let bindings = ties.run("bindings", "whole", &[]).expect(0).unwrap_or_else(|found| panic!("{found}")).out;
         let three: String = bindings.split_inclusive('\n').take(3).collect();
         let path = ties.folder.path().join("bindings.ndjson");
         fs::write(&path, three).unwrap();
-        let bound = ties.run("run", "part", &["--bindings", &path.to_string_lossy()]);
+        let bound = ties.run("run", "part", &["--checkpoint-every", "0s", "--bindings", &path.to_string_lossy()]);
         bound.expect(0).unwrap_or_else(|found| panic!("{found}"));
         assert_eq!(epochs(&ties.folder.path().join("part/state")), 3);
         ties
@@ -217,13 +248,15 @@ impl Ties {
         fs::write(path, after).unwrap();
     }
 
-    /// The next run refuses to go on and changes nothing.
+    /// The next run refuses to go on and changes nothing, and so does the one after it: a look at changed files that came to nothing is not remembered.
     fn assert_refused(&self, says: &str) {
         let before = self.output("part");
-        let ended = self.run("run", "part", &[]);
-        assert_eq!(ended.code, Some(65), "{}", ended.err);
-        assert!(ended.err.contains(says) && ended.err.contains("--fresh"), "{}", ended.err);
-        assert_eq!(self.output("part"), before, "what was committed stays");
+        for _ in 0..2 {
+            let ended = self.run("run", "part", &[]);
+            assert_eq!(ended.code, Some(65), "{}", ended.err);
+            assert!(ended.err.contains(says) && ended.err.contains("--fresh"), "{}", ended.err);
+            assert_eq!(self.output("part"), before, "what was committed stays");
+        }
     }
 }
 
@@ -233,6 +266,7 @@ fn a_stopped_run_goes_on_and_a_finished_one_names_fresh() {
     assert!(ties.output("whole").starts_with(&ties.output("part")));
     let resumed = ties.run("run", "part", &[]);
     assert_eq!(resumed.code, Some(0), "{}", resumed.err);
+    assert!(resumed.err.contains("going on from a checkpoint"), "{}", resumed.err);
     assert_eq!(ties.output("part"), ties.output("whole"));
     let again = ties.run("run", "part", &[]);
     assert_eq!((again.code, again.out), (Some(0), resumed.out));

@@ -4,20 +4,23 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{RngCore, SeedableRng};
+
 use super::*;
 use crate::error::{Error, Exit, Result};
 use crate::time::Epoch;
 
-/// Numbers from a seed (splitmix64, Vigna 2015).
-struct Chance(u64);
+/// Numbers from a seed.
+struct Chance(ChaCha8Rng);
 
 impl Chance {
+    fn new(seed: u64) -> Self {
+        Self(ChaCha8Rng::seed_from_u64(seed))
+    }
+
     fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.0.next_u64()
     }
 
     fn below(&mut self, bound: usize) -> usize {
@@ -92,7 +95,7 @@ struct State {
 
 impl State {
     fn new(seed: u64) -> Self {
-        let mut chance = Chance(seed);
+        let mut chance = Chance::new(seed);
         let block = |chance: &mut Chance| Arc::new((0..chance.below(200)).map(|_| chance.next()).collect());
         let shards = (0..5).map(|_| (0..chance.below(9)).map(|_| block(&mut chance)).collect()).collect();
         Self { chance, shards, learner: vec![1; 40] }
@@ -100,14 +103,14 @@ impl State {
 
     fn change(&mut self, blocks: usize) {
         for _ in 0..blocks {
-            let shard = self.chance.below(self.shards.len());
+            let (shard, kind, place) = (self.chance.below(self.shards.len()), self.chance.below(4), self.chance.below(1 << 20));
             let words: Vec<u64> = (0..self.chance.below(200)).map(|_| self.chance.next()).collect();
             let shard = &mut self.shards[shard];
-            match self.chance.below(4) {
+            match kind {
                 0 => shard.push(Arc::new(words)),
-                1 if !shard.is_empty() => drop(shard.remove(self.chance.0 as usize % shard.len())),
+                1 if !shard.is_empty() => drop(shard.remove(place % shard.len())),
                 _ if !shard.is_empty() => {
-                    let at = self.chance.below(shard.len());
+                    let at = place % shard.len();
                     shard[at] = Arc::new(words);
                 }
                 _ => {}

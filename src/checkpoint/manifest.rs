@@ -1,12 +1,11 @@
 //! The list of what a checkpoint consists of.
 
-use std::fmt::Write as _;
-
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
 use super::piece::PieceName;
+use crate::data::{hex, sha256_from_hex};
 use crate::time::Epoch;
 
 /// The format that this build writes and reads.
@@ -139,24 +138,6 @@ pub(super) fn sum(bytes: &[u8]) -> Sum {
     Sha256::digest(bytes).into()
 }
 
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
-fn unhex(text: &str) -> Option<Sum> {
-    let mut sum = [0; 32];
-    if text.len() != 64 || !text.is_ascii() {
-        return None;
-    }
-    for (at, byte) in sum.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&text[2 * at..2 * at + 2], 16).ok()?;
-    }
-    Some(sum)
-}
-
 impl Serialize for BlockRef {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         (hex(&self.sha256), self.segment, self.at, self.length).serialize(serializer)
@@ -166,7 +147,7 @@ impl Serialize for BlockRef {
 impl<'de> Deserialize<'de> for BlockRef {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let (sha256, segment, at, length) = <(std::borrow::Cow<'de, str>, u32, u64, u64)>::deserialize(deserializer)?;
-        let sha256 = unhex(&sha256).ok_or_else(|| D::Error::custom("a sha256 has 64 hexadecimal digits"))?;
+        let sha256 = sha256_from_hex(&sha256).ok_or_else(|| D::Error::custom("a sha256 has 64 hexadecimal digits"))?;
         Ok(Self { sha256, segment, at, length })
     }
 }

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::manifest::{Manifest, Named, hex, sum};
+use super::manifest::{Manifest, Named, sum};
 use super::piece::{Block, Piece, PieceName};
 use super::store::Store;
 use super::write::MAGIC;
+use crate::data::hex;
 use crate::error::{Error, Exit, Result};
 
 /// The manifest that a progress record names. Exit 65 if it is missing, damaged, or of another epoch or format.

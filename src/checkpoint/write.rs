@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
 
-use super::manifest::{BlockRef, FORMAT, MANIFEST, Manifest, Named, Origin, PieceRef, SEGMENT, Sum, hex, object_name, sum};
+use super::manifest::{BlockRef, FORMAT, MANIFEST, Manifest, Named, Origin, PieceRef, SEGMENT, Sum, object_name, sum};
 use super::piece::{Block, Piece, PieceName};
 use super::store::Store;
 use super::sweep::sweep;
+use crate::data::hex;
 use crate::error::{Error, Result};
 use crate::time::Epoch;
 

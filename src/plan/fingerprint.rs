@@ -13,7 +13,7 @@ use super::{
     TablePlan, ViewPlan,
 };
 use crate::config::declaration::{Detector, Optimizer};
-use crate::data::DeclaredSchema;
+use crate::data::{DeclaredSchema, hex};
 use crate::expressions::{Expression, type_name};
 use crate::ids::ComponentId;
 
@@ -45,14 +45,6 @@ impl Text {
     fn digest(&self) -> String {
         hex(&Sha256::digest(self.0.as_bytes()))
     }
-}
-
-/// Bytes in lower-case hexadecimal.
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
-        let _ = write!(out, "{byte:02x}");
-        out
-    })
 }
 
 /// The fingerprint of a plan, whatever its `fingerprint` holds already.

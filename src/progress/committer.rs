@@ -131,6 +131,8 @@ pub struct Committer {
     device: Option<String>,
     /// A checkpoint that no record names yet.
     checkpoint: Option<Named>,
+    /// How the input files look, where some look different than before: remembered once the replay has shown that what was read of them is still there.
+    unverified: Option<(Inputs, PathBuf)>,
     /// Committed epochs that were not replayed yet.
     expected: BTreeMap<Epoch, Expected>,
     next: Epoch,
@@ -194,19 +196,25 @@ impl Committer {
             log,
             device: settings.device.clone(),
             checkpoint: None,
+            unverified: None,
             expected: expectations(&records),
             next: records.last().map_or(Epoch::FIRST, |record| record.epoch.next()),
             finished,
             failed: false,
             start,
         };
+        let touched = settings.inputs.touched(looked.as_ref());
         if finished {
             committer.start.generation = before.map_or(1, |before| before.generation);
         } else {
             committer.begin(&settings, before.is_none(), &forget)?;
+            if !records.is_empty() && !touched.is_empty() {
+                committer.unverified = Some((settings.inputs.clone(), folder.clone()));
+            } else if settings.inputs != Inputs::default() {
+                settings.inputs.store(folder)?;
+            }
         }
         committer.open_sinks(settings.sinks, &records, &mut warnings)?;
-        let touched = settings.inputs.touched(looked.as_ref());
         let recovered = Recovered { records, finished, generation: committer.start.generation, touched, warnings };
         Ok((committer, recovered))
     }
@@ -228,8 +236,7 @@ impl Committer {
                 store_cluster(&settings.state_dir, log.cluster_id(), self.start.generation)?;
             }
         }
-        // Every start reads all input again, so the newest look is the one to remember; but never beside a finished run that is yet to be forgotten.
-        if settings.inputs == Inputs::default() { Ok(()) } else { settings.inputs.store(&settings.state_dir) }
+        Ok(())
     }
 
     fn open_sinks(&mut self, sinks: Vec<SinkSettings>, records: &[ProgressRecord], warnings: &mut Vec<String>) -> Result<()> {
@@ -300,6 +307,9 @@ impl Committer {
             staged.push((record, outputs.outputs));
         }
         self.sync()?;
+        if let Some((inputs, folder)) = self.unverified.take() {
+            inputs.store(&folder)?;
+        }
         self.record(&staged)?;
         self.publish()?;
         for (record, _) in &staged {

@@ -47,7 +47,7 @@ pub struct ProgressRecord {
     /// What came out, by sink (`sinks.NAME`); sinks without rows in the epoch are left out.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub outputs: BTreeMap<String, SinkOutput>,
-    /// State is taken after this epoch, and open Parquet parts close with it (S14.3).
+    /// A checkpoint may be taken after this epoch: open Parquet parts close with it, whether one is or not (S14.3).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub checkpoint: bool,
     /// The newest checkpoint that is in the store (S15): from this record on it is real.

@@ -11,11 +11,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use super::checkpoints::{Restored, Schedule, source_piece};
 use super::open_epoch::OpenSource;
 use super::packet::{EpochInput, Packet};
 use super::quarantine::Originals;
 use super::reading::{Reading, take_arrived};
-use super::restored::{Restored, Schedule, source_piece};
 use super::routes::Routes;
 use crate::checkpoint::Piece;
 use crate::data::Columns;
@@ -110,7 +110,7 @@ pub struct Ingest {
     stage: Stage,
     /// Nothing follows the recorded epochs (`--bindings`).
     only_recorded: bool,
-    /// When state is wanted.
+    /// Where and when state is wanted.
     checkpoints: Schedule,
     /// State of the components, for the first epoch.
     restore: Vec<Piece>,
@@ -155,7 +155,7 @@ pub struct IngestSettings {
     pub stop: Arc<AtomicBool>,
     /// End after the recorded epochs (`--bindings`, S1.2).
     pub only_recorded: bool,
-    /// When state is wanted.
+    /// Where and when state is wanted.
     pub checkpoints: Schedule,
     /// The checkpoint to go on from.
     pub restored: Option<Restored>,
@@ -208,12 +208,17 @@ impl Ingest {
         let recorded = self.recorded.pop_front();
         let now = recorded.as_ref().map_or(now, |record| record.now);
         let mut record = ProgressRecord::new(epoch);
-        let checkpoint = match &recorded {
-            // Of a run that follows bindings, state is taken where the run that they are of took it.
-            Some(record) => self.only_recorded && record.checkpoint && self.checkpoints.is_on(),
-            None => !closing && !last && self.checkpoints.is_due(),
+        let records = self.fill.rows as u64;
+        let place = match &recorded {
+            Some(record) => {
+                self.checkpoints.recall(records, record.checkpoint);
+                record.checkpoint
+            }
+            None => !closing && !last && self.checkpoints.has_place(records, self.bounded),
         };
-        record.checkpoint = checkpoint || recorded.as_ref().is_some_and(|record| record.checkpoint);
+        // What a former run committed has its checkpoints; a run that follows bindings takes its own at the same places.
+        let checkpoint = place && (recorded.is_none() || self.only_recorded) && self.checkpoints.takes();
+        record.checkpoint = place;
         let restore = std::mem::take(&mut self.restore);
         let mut input = EpochInput { sources: Vec::new(), watermark: 0, closing, rejected: Vec::new(), checkpoint, restore };
         let mut originals = Originals::default();

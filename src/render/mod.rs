@@ -10,6 +10,7 @@
 //! Every worker builds the same operators in the same order, errors included: all that can fail happens before (`Prepared`) or inside operators.
 
 mod candle_models;
+mod checkpoints;
 mod committer;
 mod ingest;
 mod input_rows;
@@ -23,7 +24,6 @@ mod packet;
 mod quarantine;
 mod reading;
 mod relation;
-mod restored;
 mod routes;
 mod settle;
 mod sinks;
@@ -37,13 +37,13 @@ use std::sync::atomic::AtomicBool;
 use timely::dataflow::Scope;
 use timely::dataflow::operators::Concatenate;
 
+pub use checkpoints::{Restored, Schedule};
 pub use committer::{CommitPort, EpochReport, RunEvent};
 pub use ingest::{IngestSettings, Minted, Opened};
 pub use ledger::OUTPUTS as MODEL_OUTPUTS;
 pub use online_models::Online;
 pub use packet::{FeatureBlock, ModelInput, Packet, Pulse, Reader, Report};
 pub use relation::SourceNames;
-pub use restored::{Restored, Schedule};
 pub use routes::Routes;
 pub use tables::TableIndex;
 

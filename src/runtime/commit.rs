@@ -87,7 +87,7 @@ impl CommitLoop {
     fn turn(&mut self, events: &Receiver<RunEvent>) -> Result<Option<Ended>> {
         let mut figures = Figures::new()?;
         for record in std::mem::take(&mut self.before) {
-            figures.observe(&record, &[]);
+            figures.recall(&record);
             // It was committed, so it was not too much.
             let _ = self.guard.as_mut().and_then(|guard| guard.observe(rows_in(&record), quarantined(&record)));
         }

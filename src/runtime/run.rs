@@ -1,7 +1,7 @@
 //! `tidemill run`: workers, sources and the commit thread of one process, from start to summary.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,24 +9,23 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use timely::execute::execute_from;
 use timely::{CommunicationConfig, WorkerConfig};
 
-use super::checkpoints::{self, Checkpoints};
+use super::checkpoints::{self, Beginning};
 use super::cluster::{self, Workers};
 use super::commit::{CommitLoop, Ended, EpochObserver};
 use super::opening::{first_positions, opener};
 use super::prepare::{commit_settings, prepare, state_dir};
 use super::signals;
-use super::summary::Summary;
+use super::summary::{Resumed, Summary};
 use super::unchanged::check_unchanged;
-use crate::checkpoint::Origin;
 use crate::dataflow::Waker;
 use crate::error::{Error, Exit, Result};
 use crate::plan::Plan;
-use crate::progress::{Committer, ProgressRecord, SEMANTICS_VERSION, load_summary, store_summary};
+use crate::progress::{Committer, ProgressRecord, load_summary, store_summary};
 use crate::protocol::quarantine_guard::QuarantineGuard;
 use crate::render::{self, CommitPort, Leader, Opened, Prepared, Restored, Schedule};
 use crate::sources::Feed;
 use crate::telemetry::ProgressLine;
-use crate::time::{BusyTimes, Epoch};
+use crate::time::BusyTimes;
 
 /// How workers are spread over processes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -171,10 +170,7 @@ pub fn run_under(plan: Plan, options: &RunOptions, circumstances: Circumstances)
         let summary = load_summary::<Summary>(&folder)?.unwrap_or_else(|| Summary::unknown(&prepared.plan.name));
         return Ok(Outcome::AlreadyFinished(Box::new(summary)));
     }
-    let resumed = recovered.records.last().map(|record| record.epoch);
-    if let Some(epoch) = resumed {
-        tracing::info!(epoch = epoch.0, "resuming: replaying the committed epochs with outputs suppressed");
-    }
+    let after = recovered.records.last().map(|record| record.epoch);
     if options.signals {
         signals::listen(prepared.stop.clone(), prepared.committed.clone(), !apart)?;
     }
@@ -182,33 +178,25 @@ pub fn run_under(plan: Plan, options: &RunOptions, circumstances: Circumstances)
     if let Some(at_most) = at_most {
         stop_after(at_most, ended, &prepared)?;
     }
-    let store = checkpoints::store(&folder);
-    let possible = checkpoints::are_possible(&prepared.plan);
-    // A file that looks different is read again from its beginning: only that shows whether what was committed is still there (S14.2).
-    let found = if possible && bindings.is_none() && recovered.touched.is_empty() {
-        checkpoints::newest_usable(&*store, &prepared.plan, &recovered.records)
-    } else {
-        None
-    };
-    let (restored, manifest) = found.map(checkpoints::Found::split).unzip();
-    let writing = Arc::new(AtomicBool::new(false));
-    let origin = Origin {
-        pipeline: prepared.plan.name.clone(),
-        fingerprint: prepared.plan.fingerprint.whole.clone(),
-        semantics: SEMANTICS_VERSION,
-        generation: recovered.generation,
-        epoch: Epoch(0),
-        shards: prepared.plan.shards,
-    };
-    let waits = options.checkpoint_every == Some(Duration::ZERO);
-    let checkpoints = Checkpoints::start(store, origin, manifest, &recovered.records, options.fresh, waits, writing.clone())?;
+    let Beginning { restored, schedule, checkpoints } =
+        checkpoints::begin(&prepared.plan, &folder, options, &recovered, bindings.is_some())?;
     let mut before = Vec::new();
     if let Some(Restored { record, .. }) = &restored {
         let replayed = recovered.records.partition_point(|before| before.epoch <= record.epoch);
         before = recovered.records.drain(..replayed).collect();
         committer.begin_after(record.epoch);
         prepared.committed.advance(record.epoch);
-        tracing::info!(epoch = record.epoch.0, replay = recovered.records.len(), "going on from a checkpoint");
+    }
+    let resumed = Resumed { from: before.last().map(|record| record.epoch), after };
+    match resumed {
+        Resumed { after: None, .. } => {}
+        Resumed { after: Some(after), from: None } => {
+            tracing::info!(epoch = after.0, "resuming: replaying the committed epochs with outputs suppressed");
+        }
+        Resumed { after: Some(after), from: Some(from) } => {
+            let text = "resuming: going on from a checkpoint, replaying the epochs committed since with outputs suppressed";
+            tracing::info!(epoch = after.0, checkpoint = from.0, "{text}");
+        }
     }
     let (port, events) = crossbeam_channel::unbounded();
     let commit_loop = CommitLoop {
@@ -224,7 +212,6 @@ pub fn run_under(plan: Plan, options: &RunOptions, circumstances: Circumstances)
         before,
     };
     let committing = std::thread::Builder::new().name("commit".to_string()).spawn(move || commit_loop.run(&events)).map_err(no_thread)?;
-    let schedule = Schedule::new(options.checkpoint_every.filter(|_| possible), writing);
     let only_recorded = bindings.is_some();
     let recorded = bindings.unwrap_or(recovered.records);
     let worked = work(&prepared, options, Some(LeaderParts { recorded, port, only_recorded, feed, checkpoints: schedule, restored }));

@@ -23,6 +23,9 @@ pub struct Summary {
     pub epochs: u64,
     /// The epoch this run went on after, if it resumed.
     pub resumed_after: Option<u64>,
+    /// The epoch whose checkpoint it went on from, if it did; else it replayed all.
+    #[serde(default)]
+    pub resumed_from: Option<u64>,
     /// Greatest event time.
     pub event_time: Option<EventTime>,
     /// Records: in = used + late + quarantined.
@@ -163,6 +166,15 @@ pub struct Speed {
     pub work: Vec<WorkTime>,
 }
 
+/// Where a run went on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resumed {
+    /// The last epoch that former runs committed.
+    pub after: Option<Epoch>,
+    /// The epoch whose checkpoint it went on from.
+    pub from: Option<Epoch>,
+}
+
 /// What one sink holds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Output {
@@ -182,17 +194,11 @@ pub struct Output {
 
 impl Summary {
     /// The summary of a run that has just ended.
-    pub fn new(
-        prepared: &Prepared,
-        folder: &Path,
-        figures: &Figures,
-        reports: &[Report],
-        sinks: &[SinkTotals],
-        resumed: Option<Epoch>,
-    ) -> Self {
+    pub fn new(prepared: &Prepared, folder: &Path, figures: &Figures, reports: &[Report], sinks: &[SinkTotals], resumed: Resumed) -> Self {
         let mut summary = Self::unknown(&prepared.plan.name);
         summary.epochs = figures.epoch.0;
-        summary.resumed_after = resumed.map(|epoch| epoch.0);
+        summary.resumed_after = resumed.after.map(|epoch| epoch.0);
+        summary.resumed_from = resumed.from.map(|epoch| epoch.0);
         summary.event_time = Some(figures.event_time).filter(|time| *time != EventTime::MIN);
         summary.rows = Rows {
             read: figures.rows_in,
@@ -230,6 +236,7 @@ impl Summary {
             pipeline: pipeline.to_string(),
             epochs: 0,
             resumed_after: None,
+            resumed_from: None,
             event_time: None,
             rows: Rows::default(),
             models: Vec::new(),

@@ -62,7 +62,11 @@ impl Summary {
             }
         }
         let speed = &self.speed;
-        let resumed = self.resumed_after.map(|epoch| format!(", epochs up to {epoch} replayed")).unwrap_or_default();
+        let resumed = match (self.resumed_after, self.resumed_from) {
+            (None, _) => String::new(),
+            (Some(after), None) => format!(", epochs up to {after} replayed"),
+            (Some(after), Some(from)) => format!(", from the checkpoint of epoch {from}, epochs up to {after} replayed"),
+        };
         writeln!(
             out,
             "\nspeed    {} rows/s, {:.1} s{resumed}; epoch p50 {}, p99 {}",

@@ -28,6 +28,7 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 pub use merge::{Piece, Position, merge};
 pub use messages::{Message, MessageEncoder, Messages, UNTIMED, murmur2, partition_of};
 pub use ndjson::LineEncoder;
+pub use parquet_parts::is_single_file;
 pub use rows::{PartRows, RowEncoder, output_schema};
 pub use writer::{After, PartRecord, SinkOutput, SinkSettings, Target, Writer, check_unclaimed, open_writer};
 pub(crate) use {

@@ -42,7 +42,7 @@ pub(crate) struct ParquetParts {
 impl ParquetParts {
     /// A file of a Parquet sink at `path`, if there is one.
     pub(crate) fn holds_parts(path: &Path) -> Result<Option<PathBuf>> {
-        if is_single(path) {
+        if is_single_file(path) {
             return Ok(path.exists().then(|| path.to_path_buf()));
         }
         Ok(own_files(path, |name| name.contains('='))?.into_iter().next())
@@ -57,7 +57,7 @@ impl ParquetParts {
         let mut sink = Self {
             id: settings.id.to_string(),
             path: path.clone(),
-            single: is_single(path),
+            single: is_single_file(path),
             partition_name: partition_name.clone(),
             max_rows: *max_rows,
             max_bytes: *max_bytes,
@@ -234,7 +234,8 @@ impl Writer for ParquetParts {
     }
 }
 
-fn is_single(path: &Path) -> bool {
+/// Whether a Parquet sink with this path is one file, written from the first epoch to the last.
+pub fn is_single_file(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "parquet")
 }
 

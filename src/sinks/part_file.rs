@@ -18,6 +18,7 @@ use parquet::file::properties::WriterProperties;
 use sha2::{Digest as _, Sha256};
 
 use super::{logical_bytes, parent_of};
+use crate::data::hex;
 use crate::error::{Error, Result};
 use crate::time::Epoch;
 
@@ -154,10 +155,6 @@ pub(crate) fn sha256_of(path: &Path) -> Result<String> {
     let mut hasher = Sha256::new();
     File::open(path).and_then(|mut file| std::io::copy(&mut file, &mut hasher)).map_err(|error| Error::io("read", path, &error))?;
     Ok(hex(&hasher.finalize()))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn internal(error: arrow::error::ArrowError) -> Error {

@@ -22,6 +22,8 @@ pub struct Figures {
     pub event_time: EventTime,
     /// Records read.
     pub rows_in: u64,
+    /// Those of them that this run did not read, since it went on behind them.
+    pub rows_before: u64,
     /// Records used by their source.
     pub rows_used: u64,
     /// Others by reason.
@@ -46,6 +48,7 @@ impl Figures {
             watermark: EventTime::MIN,
             event_time: EventTime::MIN,
             rows_in: 0,
+            rows_before: 0,
             rows_used: 0,
             quarantined: BTreeMap::new(),
             non_finite: 0,
@@ -54,6 +57,12 @@ impl Figures {
             began: clock::now(),
             epochs: durations()?,
         })
+    }
+
+    /// Takes an epoch that former runs committed and this one does not replay.
+    pub fn recall(&mut self, record: &ProgressRecord) {
+        self.observe(record, &[]);
+        self.rows_before = self.rows_in;
     }
 
     /// Takes an epoch.
@@ -91,7 +100,7 @@ impl Figures {
 
     /// Records per second of this run.
     pub fn rate(&self) -> f64 {
-        self.rows_in as f64 / self.elapsed().as_secs_f64().max(1e-9)
+        (self.rows_in - self.rows_before) as f64 / self.elapsed().as_secs_f64().max(1e-9)
     }
 
     /// Late records.

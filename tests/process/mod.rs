@@ -69,6 +69,11 @@ impl Tidemill {
         true
     }
 
+    /// What it has said on standard error so far.
+    pub fn says(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(self.said.with_extension("err")).unwrap()).into_owned()
+    }
+
     /// Whether it goes on.
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()

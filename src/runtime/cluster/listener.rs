@@ -116,7 +116,9 @@ impl Doorkeeper {
         match verdict {
             Verdict::Welcome => {
                 let stream = stream.try_clone().and_then(|stream| seats.seat(caller.process, stream));
-                stream.map_err(|error| Failure::Broken(error.to_string()))
+                stream.map_err(|error| Failure::Broken(error.to_string()))?;
+                tracing::info!(process = caller.process, "a process of the cluster is connected");
+                Ok(())
             }
             Verdict::Taken => Err(Failure::Refused(Refusal::Taken)),
             Verdict::Generation => Err(Failure::Refused(Refusal::Generation)),
