@@ -3,28 +3,22 @@
 //! The node is one of `tests/kafka/broker.sh`, or `TIDEMILL_TEST_KAFKA=host:port`. Times of throughput are from the start of the process to the last output
 //! that a `read_committed` reader sees; latency is from the scheduled arrival of a record to that.
 
-use std::future::Future;
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::pin::pin;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
-use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::producer::Producer;
 use rdkafka::{Offset, TopicPartitionList};
 
+use crate::cluster::{self, Kafka, Sender};
 use crate::events::Events;
-use crate::measured::{Fallible, setting};
+use crate::measured::Fallible;
 use crate::{Bench, Line, W, changed, rate};
 
 const PARTITIONS: i32 = 4;
@@ -41,92 +35,17 @@ fn said(what: &str) -> impl Fn(KafkaError) -> String + '_ {
     move |error| format!("{what}: {error}")
 }
 
-/// A node; one that this bench has started ends with it.
-struct Node {
-    brokers: String,
-    own: Option<(Child, tempfile::TempDir)>,
-}
-
-impl Node {
-    /// `None` where Java or Maven is missing.
-    fn start() -> Fallible<Option<Self>> {
-        if let Some(brokers) = setting("TIDEMILL_TEST_KAFKA") {
-            return Ok(Some(Self { brokers, own: None }));
-        }
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kafka/broker.sh");
-        let install = Command::new(&script).arg("install").stdin(Stdio::null()).stderr(Stdio::null()).status();
-        if !install.is_ok_and(|status| status.success()) {
-            return Ok(None);
-        }
-        let free = || TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).map(|address| address.port().to_string());
-        let (port, controller) = (free().map_err(|error| error.to_string())?, free().map_err(|error| error.to_string())?);
-        let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
-        let mut command = Command::new(&script);
-        command.args(["start", &port, &controller]).arg(folder.path()).stdin(Stdio::null()).stdout(Stdio::piped());
-        let mut child = command.spawn().map_err(|error| error.to_string())?;
-        let line = BufReader::new(child.stdout.take().ok_or("no output")?).lines().next();
-        match line {
-            Some(Ok(line)) if line.starts_with("READY") => {
-                Ok(Some(Self { brokers: format!("127.0.0.1:{port}"), own: Some((child, folder)) }))
-            }
-            _ => Err("Kafka does not start".to_string()),
-        }
+/// A committed reader of a topic from its beginning.
+fn reader(kafka: &Kafka, topic: &str) -> Fallible<BaseConsumer> {
+    let mut config = kafka.config();
+    config.set("group.id", "bench").set("isolation.level", "read_committed").set("enable.auto.commit", "false");
+    let consumer: BaseConsumer = config.set("fetch.wait.max.ms", "5").create().map_err(said("consumer"))?;
+    let mut list = TopicPartitionList::new();
+    for partition in 0..PARTITIONS {
+        list.add_partition_offset(topic, partition, Offset::Beginning).map_err(said(topic))?;
     }
-
-    fn config(&self) -> ClientConfig {
-        let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", &self.brokers).set_log_level(rdkafka::config::RDKafkaLogLevel::Emerg);
-        config
-    }
-
-    fn create(&self, topic: &str, partitions: i32) -> Fallible<()> {
-        let admin: AdminClient<DefaultClientContext> = self.config().create().map_err(said("admin"))?;
-        let topics = [NewTopic::new(topic, partitions, TopicReplication::Fixed(1))];
-        let mut made = pin!(admin.create_topics(&topics, &AdminOptions::new()));
-        let began = Instant::now();
-        loop {
-            match made.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-                Poll::Ready(made) => return made.map(drop).map_err(said(topic)),
-                Poll::Pending if began.elapsed() > DEADLINE => return Err(format!("{topic} is not created")),
-                Poll::Pending => std::thread::sleep(Duration::from_millis(10)),
-            }
-        }
-    }
-
-    /// A committed reader of a topic from its beginning.
-    fn reader(&self, topic: &str, partitions: i32) -> Fallible<BaseConsumer> {
-        let mut config = self.config();
-        config.set("group.id", "bench").set("isolation.level", "read_committed").set("enable.auto.commit", "false");
-        let consumer: BaseConsumer = config.set("fetch.wait.max.ms", "5").create().map_err(said("consumer"))?;
-        let mut list = TopicPartitionList::new();
-        for partition in 0..partitions {
-            list.add_partition_offset(topic, partition, Offset::Beginning).map_err(said(topic))?;
-        }
-        consumer.assign(&list).map_err(said(topic))?;
-        Ok(consumer)
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        if let Some((child, _)) = &mut self.own {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-}
-
-fn send(producer: &BaseProducer, topic: &str, partition: Option<i32>, payload: &[u8]) -> Fallible<()> {
-    let mut record = BaseRecord::<(), [u8]>::to(topic).payload(payload);
-    record.partition = partition;
-    while let Err((error, back)) = producer.send(record) {
-        if !matches!(error, KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull)) {
-            return Err(error.to_string());
-        }
-        record = back;
-        producer.poll(Duration::from_millis(1));
-    }
-    Ok(())
+    consumer.assign(&list).map_err(said(topic))?;
+    Ok(consumer)
 }
 
 /// Reads `count` records, until the time is up or what makes them is not `alive`.
@@ -166,8 +85,8 @@ struct Running {
 }
 
 impl Running {
-    fn start(bench: &Bench, node: &Node, name: &str, text: &str) -> Fallible<Self> {
-        node.create(&format!("{name}.quarantine"), 1)?;
+    fn start(bench: &Bench, kafka: &Kafka, name: &str, text: &str) -> Fallible<Self> {
+        kafka.create(&format!("{name}.quarantine"), 1);
         let file = bench.path(&format!("{name}.toml"));
         std::fs::write(&file, text).map_err(|error| error.to_string())?;
         let mut command = Command::new(&bench.binary);
@@ -195,12 +114,12 @@ impl Drop for Running {
 }
 
 /// Consumes `input` and produces as many of `outputs`, in turn, in transactions of what is there, at most `TOGETHER`; until `stop`, or all are through.
-fn bare(node: &Node, input: &str, output: &str, outputs: &[Vec<u8>], stop: &AtomicBool) -> Fallible<()> {
-    let consumer = node.reader(input, PARTITIONS)?;
-    let mut config = node.config();
+fn bare(kafka: &Kafka, input: &str, output: &str, outputs: &[Vec<u8>], stop: &AtomicBool) -> Fallible<()> {
+    let consumer = reader(kafka, input)?;
+    let mut config = kafka.config();
     config.set("transactional.id", output).set("linger.ms", "5").set("compression.codec", "lz4");
-    let producer: BaseProducer = config.create().map_err(said("producer"))?;
-    producer.init_transactions(DEADLINE).map_err(said("transactions"))?;
+    let sender = Sender(config.create().map_err(said("producer"))?);
+    sender.0.init_transactions(DEADLINE).map_err(said("transactions"))?;
     let mut done = 0;
     while done < outputs.len() && !stop.load(Ordering::Relaxed) {
         let mut open = false;
@@ -210,50 +129,56 @@ fn bare(node: &Node, input: &str, output: &str, outputs: &[Vec<u8>], stop: &Atom
             let Some(message) = consumer.poll(wait) else { break };
             message.map_err(said(input))?;
             if !std::mem::replace(&mut open, true) {
-                producer.begin_transaction().map_err(said("begin"))?;
+                sender.0.begin_transaction().map_err(said("begin"))?;
             }
-            send(&producer, output, None, &outputs[done])?;
+            sender.send(output, -1, None, Some(&outputs[done]));
             done += 1;
             wait = Duration::ZERO;
         }
         if open {
-            producer.commit_transaction(DEADLINE).map_err(said("commit"))?;
+            sender.0.commit_transaction(DEADLINE).map_err(said("commit"))?;
         }
     }
     Ok(())
 }
 
-fn fill(node: &Node, topic: &str, input: &Path) -> Fallible<usize> {
-    let producer: BaseProducer = node.config().set("linger.ms", "5").create().map_err(said("producer"))?;
+fn fill(kafka: &Kafka, topic: &str, input: &Path) -> Fallible<usize> {
+    let sender = kafka.producer();
     let mut count = 0;
     for line in BufReader::new(std::fs::File::open(input).map_err(|error| error.to_string())?).split(b'\n') {
-        send(&producer, topic, Some((count % PARTITIONS as usize) as i32), &line.map_err(|error| error.to_string())?)?;
+        sender.send(topic, partition(count), None, Some(&line.map_err(|error| error.to_string())?));
         count += 1;
-        producer.poll(Duration::ZERO);
+        sender.0.poll(Duration::ZERO);
     }
-    producer.flush(DEADLINE).map_err(said("flush"))?;
+    sender.flush();
     Ok(count)
 }
 
+/// Partitions take turns.
+fn partition(record: usize) -> i32 {
+    (record % PARTITIONS as usize) as i32
+}
+
 /// Throughput.
-fn throughput(bench: &Bench, node: &Node) -> Fallible<Line> {
-    node.create("w-in", PARTITIONS)?;
-    let count = fill(node, "w-in", &bench.input("kafka", Events::w(bench.events.min(1_000_000)))?)?;
+fn throughput(bench: &Bench, kafka: &Kafka) -> Fallible<Line> {
+    let input = kafka.name("w-in");
+    kafka.create(&input, PARTITIONS);
+    let count = fill(kafka, &input, &bench.input("kafka", Events::w(bench.events.min(1_000_000)))?)?;
     let mut best = (0.0f64, 0.0f64);
     for round in 0..bench.rounds {
         eprintln!("round {} of {}: through Kafka", round + 1, bench.rounds);
-        let (own, loops) = (format!("w-own-{round}"), format!("w-bare-{round}"));
-        node.create(&own, PARTITIONS)?;
-        node.create(&loops, PARTITIONS)?;
+        let (own, loops) = (kafka.name("w-own"), kafka.name("w-bare"));
+        kafka.create(&own, PARTITIONS);
+        kafka.create(&loops, PARTITIONS);
         let mut outputs = Vec::with_capacity(count);
         let began = Instant::now();
-        let mut running = Running::start(bench, node, &own, &pipeline(&own, &node.brokers, "w-in", &own)?)?;
-        read(&node.reader(&own, PARTITIONS)?, count, || running.alive(), |payload| outputs.push(payload.to_vec()))?;
+        let mut running = Running::start(bench, kafka, &own, &pipeline(&own, &kafka.brokers, &input, &own)?)?;
+        read(&reader(kafka, &own)?, count, || running.alive(), |payload| outputs.push(payload.to_vec()))?;
         best.0 = best.0.max(count as f64 / began.elapsed().as_secs_f64());
         drop(running);
-        let (began, consumer) = (Instant::now(), node.reader(&loops, PARTITIONS)?);
+        let (began, consumer) = (Instant::now(), reader(kafka, &loops)?);
         std::thread::scope(|scope| {
-            let producing = scope.spawn(|| bare(node, "w-in", &loops, &outputs, &AtomicBool::new(false)));
+            let producing = scope.spawn(|| bare(kafka, &input, &loops, &outputs, &AtomicBool::new(false)));
             read(&consumer, count, || Ok(()), |_| {})?;
             producing.join().map_err(|_| "a thread panicked".to_string())?
         })?;
@@ -266,20 +191,20 @@ fn throughput(bench: &Bench, node: &Node) -> Fallible<Line> {
 
 /// Sends events at an even pace while `through` takes them to `output`; latencies of what comes there, in microseconds.
 fn paced<A: FnMut() -> Fallible<()>>(
-    node: &Node,
+    kafka: &Kafka,
     lines: &[Vec<u8>],
     input: &str,
     output: &str,
     through: impl FnOnce() -> Fallible<A>,
 ) -> Fallible<Histogram<u64>> {
-    node.create(input, PARTITIONS)?;
-    node.create(output, PARTITIONS)?;
-    let (consumer, mut alive) = (node.reader(output, PARTITIONS)?, through()?);
-    let producer: BaseProducer = node.config().set("linger.ms", "5").create().map_err(said("producer"))?;
+    kafka.create(input, PARTITIONS);
+    kafka.create(output, PARTITIONS);
+    let (consumer, mut alive) = (reader(kafka, output)?, through()?);
+    let sender = kafka.producer();
     let mut latencies = Histogram::new_with_bounds(1, DEADLINE.as_micros() as u64, 3).map_err(|error| error.to_string())?;
     // A first record, so that everything is connected before time counts.
-    send(&producer, input, Some(0), &lines[0])?;
-    producer.flush(DEADLINE).map_err(said("flush"))?;
+    sender.send(input, 0, None, Some(&lines[0]));
+    sender.flush();
     read(&consumer, 1, &mut alive, |_| {})?;
     let began = Instant::now();
     let arrival = |index: usize| began + Duration::from_secs_f64(index as f64 / PACE);
@@ -289,12 +214,12 @@ fn paced<A: FnMut() -> Fallible<()>>(
                 if let Some(early) =
                     arrival(index).checked_duration_since(Instant::now()).filter(|early| *early > Duration::from_micros(300))
                 {
-                    producer.poll(Duration::ZERO);
+                    sender.0.poll(Duration::ZERO);
                     std::thread::sleep(early);
                 }
-                send(&producer, input, Some((index % PARTITIONS as usize) as i32), line)?;
+                sender.send(input, partition(index), None, Some(line));
             }
-            producer.flush(DEADLINE).map_err(said("flush"))
+            sender.flush();
         });
         let mut odd = 0;
         read(&consumer, lines.len() - 1, &mut alive, |payload| match number(payload) {
@@ -308,7 +233,7 @@ fn paced<A: FnMut() -> Fallible<()>>(
         if odd > 0 {
             return Err(format!("{odd} outputs have no event_id"));
         }
-        sending.join().map_err(|_| "a thread panicked".to_string())?
+        sending.join().map_err(|_| "a thread panicked".to_string())
     })?;
     Ok(latencies)
 }
@@ -320,20 +245,21 @@ fn number(payload: &[u8]) -> Option<usize> {
 }
 
 /// Latency.
-fn latency(bench: &Bench, node: &Node) -> Fallible<Vec<Line>> {
+fn latency(bench: &Bench, kafka: &Kafka) -> Fallible<Vec<Line>> {
     let input = bench.input("kafka-paced", Events { gap: 1_000.0 / PACE * 40.0, ..Events::w((PACE * (WARM_UP + SECONDS)) as u64) })?;
     let file = std::fs::File::open(input).map_err(|error| error.to_string())?;
     let lines: Vec<Vec<u8>> =
         BufReader::new(file).split(b'\n').collect::<Result<_, _>>().map_err(|error: std::io::Error| error.to_string())?;
     eprintln!("paced through Kafka");
-    let own = paced(node, &lines, "paced-in", "paced-own", || {
-        let mut running = Running::start(bench, node, "paced", &pipeline("paced", &node.brokers, "paced-in", "paced-own")?)?;
+    let [input, own, loops_input, loops] = ["paced-in", "paced-own", "paced-bare-in", "paced-bare"].map(|name| kafka.name(name));
+    let own = paced(kafka, &lines, &input, &own, || {
+        let mut running = Running::start(bench, kafka, &own, &pipeline(&own, &kafka.brokers, &input, &own)?)?;
         Ok(move || running.alive())
     })?;
     let (stop, outputs) = (AtomicBool::new(false), lines.clone());
     let loops = std::thread::scope(|scope| {
-        let latencies = paced(node, &lines, "paced-bare-in", "paced-bare", || {
-            scope.spawn(|| bare(node, "paced-bare-in", "paced-bare", &outputs, &stop));
+        let latencies = paced(kafka, &lines, &loops_input, &loops, || {
+            scope.spawn(|| bare(kafka, &loops_input, &loops, &outputs, &stop));
             Ok(|| Ok(()))
         });
         stop.store(true, Ordering::Relaxed);
@@ -351,10 +277,10 @@ fn latency(bench: &Bench, node: &Node) -> Fallible<Vec<Line>> {
 
 /// W through Kafka: throughput and latency.
 pub fn kafka(bench: &Bench) -> Fallible<Vec<Line>> {
-    let Some(node) = Node::start()? else {
+    let Some(kafka) = cluster::kafka() else {
         return Ok(vec![Line::new("W through Kafka", "≥ 60 % of the bare loop", "not run: Java and Maven are needed".to_string(), None)]);
     };
-    let mut lines = vec![throughput(bench, &node)?];
-    lines.extend(latency(bench, &node)?);
+    let mut lines = vec![throughput(bench, &kafka)?];
+    lines.extend(latency(bench, &kafka)?);
     Ok(lines)
 }

@@ -14,6 +14,9 @@
 //!
 //! Rows that need more than this machine and these files are elsewhere: latency in `tidemill bench --rate`, networks in `cargo bench --bench network`.
 
+#[allow(dead_code, reason = "the tests against Kafka use all of it")]
+#[path = "../../tests/kafka/cluster.rs"]
+mod cluster;
 mod events;
 mod growth;
 mod kafka;

@@ -201,7 +201,8 @@ impl Kafka {
         format!("{what}-{}-{at}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
     }
 
-    fn config(&self) -> ClientConfig {
+    /// For clients of this cluster.
+    pub fn config(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.brokers).set_log_level(rdkafka::config::RDKafkaLogLevel::Emerg);
         config
@@ -245,7 +246,7 @@ impl Kafka {
         metadata.topics()[0].partitions().len() as i32
     }
 
-    /// Producer of plain, idempotent messages.
+    /// Sender of plain, idempotent messages.
     pub fn producer(&self) -> Sender {
         Sender(self.config().set("linger.ms", "5").set("enable.idempotence", "true").create().unwrap())
     }
@@ -342,10 +343,10 @@ impl Console {
 }
 
 /// Sends messages.
-pub struct Sender(BaseProducer);
+pub struct Sender(pub BaseProducer);
 
 impl Sender {
-    /// Queues a message, waiting where the queue is full.
+    /// Queues a message, waiting where the queue is full; partition −1 is one of the client's choice.
     pub fn send(&self, topic: &str, partition: i32, key: Option<&[u8]>, value: Option<&[u8]>) {
         let mut record = BaseRecord::<[u8], [u8]>::to(topic).partition(partition);
         (record.key, record.payload) = (key, value);
