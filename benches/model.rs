@@ -4,7 +4,6 @@
 //! of it. The plan is that of `benches/w.toml`; feature rows are random, and come in one block per view (one worker) or in two with every second row
 //! (two workers).
 
-use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array, UInt64Array};
@@ -12,36 +11,17 @@ use arrow::datatypes::{Field, Schema};
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use tidemill::data::{CellType, Columns, EventBatch, FeatureRows, KeyColumn};
 use tidemill::dataflow::Outbox;
-use tidemill::plan::{self, ModelKindPlan, Plan};
+use tidemill::plan::{ModelKindPlan, Plan};
 use tidemill::render::{FeatureBlock, MODEL_OUTPUTS, ModelInput, Online, Packet, Reader, Routes, SourceNames};
-use tidemill::runtime::Disk;
 use tidemill::time::Epoch;
+
+#[path = "workload/mod.rs"]
+mod workload;
+
+use workload::{uniform, w};
 
 /// Rows an epoch.
 const ROWS: usize = 16_384;
-
-/// Numbers in [0, 1) from a seed (splitmix64, Vigna 2015).
-fn uniform(mut seed: u64) -> impl FnMut() -> f64 {
-    move || {
-        seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = seed;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
-    }
-}
-
-/// The plan of workload W, over an input of one line.
-fn w() -> Plan {
-    let folder = tempfile::tempdir().unwrap_or_else(|error| panic!("a folder: {error}"));
-    let input = folder.path().join("w.ndjson");
-    let line =
-        r#"{"event_id":0,"ts":1700000000037,"user":"u000123","merchant":"m0042","amount":12.34,"country":"DE","channel":"web","label":0}"#;
-    std::fs::write(&input, line).unwrap_or_else(|error| panic!("the input: {error}"));
-    let place = |name: &str| Some(if name == "W_INPUT" { input.clone() } else { folder.path().join(name) }.to_string_lossy().into_owned());
-    let (plan, diagnostics) = plan::check_text(include_str!("w.toml"), Path::new("."), &place, &Disk);
-    plan.unwrap_or_else(|| panic!("benches/w.toml: {diagnostics:?}"))
-}
 
 /// The rows that the model is asked about.
 fn rows(plan: &Plan) -> ModelInput {

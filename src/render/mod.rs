@@ -46,6 +46,7 @@ pub use packet::{FeatureBlock, ModelInput, Packet, Pulse, Reader, Report};
 pub use relation::SourceNames;
 pub use routes::Routes;
 pub use tables::TableIndex;
+pub use views::view_pieces;
 
 use crate::dataflow::{Committed, Fault, Parcels, Waker, epoch_source, offload, on_close};
 use crate::error::Result;

@@ -13,7 +13,7 @@ use crate::dataflow::Outbox;
 use crate::error::{Error, Exit, Result};
 use crate::features::{Argument, Updates};
 use crate::plan::Plan;
-use crate::state::{FrozenPart, ViewState};
+use crate::state::{FrozenPart, FrozenView, ViewState};
 use crate::time::Epoch;
 
 /// The logic of one view on one worker: the keys of the shards that this worker owns.
@@ -60,7 +60,7 @@ impl View {
             }
             self.state.advance(input.watermark);
             if input.checkpoint {
-                let state = self.pieces();
+                let state = view_pieces(self.plan.views[self.view].id.as_str(), self.state.freeze());
                 outbox.send(self.plan.models.len() + 1, self.routes.leader(), Packet::State(state));
             }
             if input.closing {
@@ -148,18 +148,6 @@ impl View {
         outbox.send(output, to, Packet::Features(block));
     }
 
-    /// The state, shard by shard; blocks are shared.
-    fn pieces(&mut self) -> Vec<Piece> {
-        let component = self.plan.views[self.view].id.to_string();
-        let piece = |part: FrozenPart| {
-            let words = part.words.into_iter().map(Block::Words);
-            let blocks = [Block::Bytes(Arc::new(part.outline))].into_iter().chain(words).collect();
-            let name = PieceName { component: component.clone(), shard: Some(part.shard) };
-            Piece { name, version: ViewState::VERSION, blocks }
-        };
-        self.state.freeze().shards.into_iter().map(piece).collect()
-    }
-
     fn report(&self, outbox: &mut Outbox<Packet>) {
         let counts = self.state.counts();
         let json = serde_json::json!({
@@ -170,6 +158,17 @@ impl View {
         let report = Report { component, json: json.to_string(), files: Vec::new() };
         outbox.send(self.plan.models.len() + 1, self.routes.leader(), Packet::Report(report));
     }
+}
+
+/// The state of a view, shard by shard, as a checkpoint has it; blocks are shared.
+pub fn view_pieces(component: &str, state: FrozenView) -> Vec<Piece> {
+    let piece = |part: FrozenPart| {
+        let words = part.words.into_iter().map(Block::Words);
+        let blocks = [Block::Bytes(Arc::new(part.outline))].into_iter().chain(words).collect();
+        let name = PieceName { component: component.to_string(), shard: Some(part.shard) };
+        Piece { name, version: ViewState::VERSION, blocks }
+    };
+    state.shards.into_iter().map(piece).collect()
 }
 
 /// State of a checkpoint that this build cannot go on with.
