@@ -277,6 +277,40 @@ fn a_stopped_run_goes_on_and_a_finished_one_names_fresh() {
 }
 
 #[test]
+fn a_damaged_checkpoint_is_named_and_never_believed() {
+    let objects = |ties: &Ties| {
+        let mut objects: Vec<PathBuf> =
+            fs::read_dir(ties.folder.path().join("part/state/checkpoints")).unwrap().map(|entry| entry.unwrap().path()).collect();
+        objects.sort();
+        objects
+    };
+    let damages: [(&str, &dyn Fn(&Path)); 4] = [
+        ("is not what was written", &|path| {
+            let mut bytes = fs::read(path).unwrap();
+            if path.extension().is_some_and(|kind| kind == "segment") {
+                bytes.iter_mut().skip(8).for_each(|byte| *byte ^= 1);
+            }
+            fs::write(path, bytes).unwrap();
+        }),
+        ("does not have the sha256", &|path| {
+            let mut bytes = fs::read(path).unwrap();
+            *bytes.last_mut().unwrap() ^= 1;
+            fs::write(path, bytes).unwrap();
+        }),
+        ("is missing", &|path| fs::remove_file(path).unwrap()),
+        ("cannot be used", &|path| fs::write(path, "").unwrap()),
+    ];
+    for (says, damage) in damages {
+        let ties = Ties::stopped();
+        objects(&ties).iter().for_each(|path| damage(path));
+        let ended = ties.run("run", "part", &[]);
+        assert_eq!(ended.code, Some(0), "{}", ended.err);
+        assert!(ended.err.contains(says) && !ended.err.contains("going on from a checkpoint"), "{says}: {}", ended.err);
+        assert_eq!(ties.output("part"), ties.output("whole"), "{says}");
+    }
+}
+
+#[test]
 fn changed_input_is_refused() {
     let ties = Ties::stopped();
     ties.edit("input/x.ndjson", |text| text.replacen("\"x\":", "\"x\": ", 1));
