@@ -284,7 +284,8 @@ fn a_damaged_checkpoint_is_named_and_never_believed() {
         objects.sort();
         objects
     };
-    let damages: [(&str, &dyn Fn(&Path)); 4] = [
+    type Damage<'a> = &'a dyn Fn(&Path);
+    let damages: [(&str, Damage<'_>); 4] = [
         ("is not what was written", &|path| {
             let mut bytes = fs::read(path).unwrap();
             if path.extension().is_some_and(|kind| kind == "segment") {
